@@ -1,0 +1,748 @@
+"""From a zip or folder to a frozen manifest, whole or not at all."""
+
+from __future__ import annotations
+
+import dataclasses
+import errno
+import hashlib
+import io
+import json
+import os
+import random
+import resource
+import zipfile
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from tlcore import dataset, images
+from tlcore.archive import Limits
+from tlcore.dataset import Manifest, SplitConfig, Stopped, ingest, survey
+from tlcore.decoded import DecodedCache
+from tlcore.errors import ArchiveError, ConfigError, DatasetError, StorageError, TLError
+from tlcore.workspace import Workspace
+
+Files = dict[str, bytes]
+NOT_A_PHOTO = b"hello"
+
+
+def photo(number: int, size: tuple[int, int] = (4, 3)) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (number % 256, number // 256, 0)).save(file, "PNG")
+    return file.getvalue()
+
+
+def photos(folder: str, count: int, start: int) -> Files:
+    return {f"{folder}/{number}.png": photo(number) for number in range(start, start + count)}
+
+
+def pets(prefix: str = "", each: int = 5, start: int = 0) -> Files:
+    cats = photos(f"{prefix}cat", each, start)
+    return {**cats, **photos(f"{prefix}dog", each, start + each)}
+
+
+def zipped(folder: Path, files: Files, name: str = "pets.zip") -> Path:
+    with zipfile.ZipFile(folder / name, "w") as archive:
+        for path, data in files.items():
+            archive.writestr(path, data)
+    return folder / name
+
+
+def unpacked(folder: Path, files: Files) -> Path:
+    for path, data in files.items():
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(data)
+    return folder
+
+
+def everything_in(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file())
+    return {str(path.relative_to(folder)): path.read_bytes() for path in files}
+
+
+def reasons(manifest: Manifest | dataset.Survey) -> dict[str, str]:
+    return {skip.path: skip.reason for skip in manifest.skipped}
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "workspace")
+
+
+def taken(workspace: Workspace, files: Files, **options: Any) -> Manifest:
+    source = workspace.root.parent / "sources"
+    source.mkdir(exist_ok=True)
+    return ingest(zipped(source, files), workspace, **options)
+
+
+def refusal(workspace: Workspace, files: Files) -> TLError:
+    with pytest.raises(DatasetError) as caught:
+        taken(workspace, files)
+    assert caught.value.hint
+    assert list(workspace.datasets.iterdir()) == []
+    return caught.value
+
+
+# What a manifest holds
+
+
+def test_a_zip_of_class_folders_becomes_a_manifest(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    assert manifest.classes == ("cat", "dog")
+    assert manifest.counts() == {
+        "cat": {"train": 4, "val": 1, "test": 0},
+        "dog": {"train": 4, "val": 1, "test": 0},
+    }
+    assert (manifest.name, manifest.version) == ("pets.zip", 1)
+    assert (manifest.layout, manifest.wrapper, manifest.own_split) == ("class", None, False)
+    assert manifest.skipped == ()
+
+
+def test_a_photo_knows_its_path_hash_size_and_class(workspace: Workspace) -> None:
+    first = taken(workspace, pets()).photos[0]
+    assert (first.path, first.label) == ("cat/0.png", "cat")
+    assert first.sha256 == hashlib.sha256(photo(0)).hexdigest()
+    assert (first.width, first.height) == (4, 3)
+
+
+def test_the_originals_are_kept_byte_for_byte(workspace: Workspace) -> None:
+    files = pets()
+    manifest = taken(workspace, files)
+    for kept in manifest.photos:
+        path = dataset.photo_file(workspace, manifest.id, kept.sha256)
+        assert path.read_bytes() == files[kept.path]
+
+
+def test_every_photo_leaves_its_input_size_copy_in_the_cache(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets(), decode_size=(8, 6))
+    cache = DecodedCache(workspace, (8, 6))
+    for kept in manifest.photos:
+        path = dataset.photo_file(workspace, manifest.id, kept.sha256)
+        pixels = cache.get(kept.sha256)
+        assert pixels is not None
+        assert (pixels == images.load(path, (8, 6))).all()
+
+
+def test_without_a_decode_size_nothing_is_cached(workspace: Workspace) -> None:
+    taken(workspace, pets(), decode_size=None)
+    assert not workspace.decoded_cache.exists()
+
+
+def test_photos_and_classes_are_in_the_order_of_their_names(workspace: Workspace) -> None:
+    manifest = taken(workspace, dict(reversed(pets().items())))
+    paths = [kept.path for kept in manifest.photos]
+    assert paths == sorted(paths)
+    assert manifest.classes == ("cat", "dog")
+
+
+def test_the_order_of_the_zip_changes_nothing(tmp_path: Path, workspace: Workspace) -> None:
+    files = list(pets().items())
+    first = ingest(zipped(tmp_path, dict(files), "a.zip"), workspace)
+    random.Random(1).shuffle(files)
+    second = ingest(zipped(tmp_path, dict(files), "b.zip"), workspace)
+    assert second.photos == first.photos
+    assert second.fingerprint == first.fingerprint
+    assert second.id != first.id
+
+
+def test_a_manifest_survives_json_unchanged(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets(), "cat/no.png": NOT_A_PHOTO})
+    assert Manifest.from_json(manifest.to_json()) == manifest
+
+
+def test_a_subset_is_one_side(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    assert len(manifest.subset("train")) == 8
+    assert {kept.split for kept in manifest.subset("val")} == {"val"}
+    assert manifest.subset("test") == ()
+
+
+def test_a_name_may_be_given(workspace: Workspace) -> None:
+    assert taken(workspace, pets(), name=" My pets\n").name == "My pets"
+
+
+def test_a_blank_name_is_no_name(workspace: Workspace) -> None:
+    assert taken(workspace, pets(), name=" ").name == "pets.zip"
+
+
+# Layouts and class names
+
+
+@pytest.mark.parametrize("wrapper", ["pets/", "a/b/"])
+def test_wrapper_folders_are_ignored(workspace: Workspace, wrapper: str) -> None:
+    manifest = taken(workspace, {**pets(wrapper), "readme.txt": NOT_A_PHOTO})
+    assert manifest.classes == ("cat", "dog")
+    assert manifest.wrapper == wrapper.rstrip("/")
+
+
+@pytest.mark.parametrize(
+    ("train", "val"),
+    [("train", "val"), ("Training", "valid"), ("train", "Validation"), ("pets/TRAIN", "pets/val")],
+)
+def test_train_and_validation_folders_are_used(workspace: Workspace, train: str, val: str) -> None:
+    manifest = taken(workspace, {**pets(f"{train}/", 3), **pets(f"{val}/", 2, 50)})
+    assert manifest.counts() == {
+        "cat": {"train": 3, "val": 2, "test": 0},
+        "dog": {"train": 3, "val": 2, "test": 0},
+    }
+    assert (manifest.layout, manifest.own_split) == ("split/class", True)
+
+
+def test_a_test_folder_is_kept_apart(workspace: Workspace) -> None:
+    files = {**pets("train/", 3), **pets("val/", 2, 50), **pets("testing/", 1, 99)}
+    assert taken(workspace, files).counts()["cat"] == {"train": 3, "val": 2, "test": 1}
+
+
+def test_a_test_folder_serves_as_validation_when_there_is_none(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets("train/", 3), **pets("test/", 2, 50)})
+    assert manifest.counts()["dog"] == {"train": 3, "val": 2, "test": 0}
+
+
+@pytest.mark.parametrize("folder", ["train/", "data/train/", "val/"])
+def test_a_lone_train_folder_is_a_wrapper(workspace: Workspace, folder: str) -> None:
+    manifest = taken(workspace, pets(folder))
+    assert manifest.counts()["cat"] == {"train": 4, "val": 1, "test": 0}
+    assert (manifest.wrapper, manifest.own_split) == (folder.rstrip("/"), False)
+
+
+def test_validation_and_test_folders_without_train_are_divided_anew(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets("val/", 3), **pets("test/", 2, 50)})
+    assert manifest.counts()["cat"] == {"train": 4, "val": 1, "test": 0}
+    assert manifest.own_split is False
+
+
+def test_a_class_may_be_called_train(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**photos("train", 3, 0), **photos("bus", 3, 9)})
+    assert manifest.classes == ("bus", "train")
+
+
+def test_photos_straight_in_train_and_val_have_no_class(workspace: Workspace) -> None:
+    files = {**photos("train", 3, 0), **photos("val", 3, 9)}
+    assert taken(workspace, files).classes == ("train", "val")
+
+
+def test_deeper_folders_belong_to_the_class_above(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets(), "cat/black/old/1.png": photo(99)})
+    assert {kept.path: kept.label for kept in manifest.photos}["cat/black/old/1.png"] == "cat"
+
+
+def test_photos_outside_class_folders_are_skipped(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets(), "cover.png": photo(99)})
+    assert reasons(manifest) == {"cover.png": "it is not in a class folder"}
+    assert not (dataset.photo_file(workspace, manifest.id, sha_of(99))).exists()
+
+
+def sha_of(number: int) -> str:
+    return hashlib.sha256(photo(number)).hexdigest()
+
+
+def test_class_names_that_look_alike_are_one_class(workspace: Workspace) -> None:
+    files = {**photos("Café", 2, 0), **photos("café", 2, 10), **photos(" CAFÉ ", 2, 20)}
+    manifest = taken(workspace, {**files, **photos("tea", 2, 30)})
+    assert sorted(Counter(kept.label for kept in manifest.photos).items()) == [
+        ("CAFÉ", 6),
+        ("tea", 2),
+    ]
+
+
+def test_class_names_of_any_script_are_kept(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**photos("🐱 猫", 2, 0), **photos("חתול", 2, 10)})
+    assert manifest.classes == ("חתול", "🐱 猫")
+
+
+def test_a_long_class_name_is_cut(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**photos("c" * 101, 2, 0), **photos("d" * 100, 2, 10)})
+    assert manifest.classes == ("c" * 99 + "…", "d" * 100)
+
+
+def test_a_class_folder_without_a_name_is_skipped(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets(), " /1.png": photo(99)})
+    assert reasons(manifest) == {" /1.png": "its class folder has no name"}
+
+
+def test_an_empty_class_folder_is_reported(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets(), "bird/": b""})
+    assert reasons(manifest) == {"bird": "this folder has no usable photos"}
+
+
+# Bad photos and small classes
+
+
+def test_a_bad_photo_is_skipped_with_its_reason(workspace: Workspace) -> None:
+    bad = {"cat/a.txt": NOT_A_PHOTO, "cat/b.png": photo(1)[:40], "cat/c.png": b""}
+    manifest = taken(workspace, {**pets(), **bad})
+    assert reasons(manifest) == {
+        "cat/a.txt": "not a photo",
+        "cat/b.png": "cut off",
+        "cat/c.png": "empty file",
+    }
+    assert len(manifest.photos) == 10
+
+
+def test_a_class_of_one_photo_is_left_out(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets(), "bird/1.png": photo(99), "bird/2.png": photo(99)})
+    assert manifest.classes == ("cat", "dog")
+    reason = "this class has only 1 distinct photo; it needs at least 2"
+    assert reasons(manifest) == {"bird": reason}
+
+
+def test_a_class_that_is_missing_in_train_is_left_out(workspace: Workspace) -> None:
+    files = {**pets("train/", 3), **pets("val/", 2, 50), **photos("val/bird", 3, 90)}
+    manifest = taken(workspace, files)
+    assert manifest.classes == ("cat", "dog")
+    assert reasons(manifest) == {"bird": "this class has no photos in train"}
+
+
+def test_a_class_that_is_missing_in_val_gets_some_of_its_own(workspace: Workspace) -> None:
+    files = {**pets("train/", 3), **pets("val/", 2, 50), **photos("train/bird", 5, 90)}
+    assert taken(workspace, files).counts()["bird"] == {"train": 4, "val": 1, "test": 0}
+
+
+@pytest.mark.parametrize(
+    ("files", "message"),
+    [
+        ({}, "No photos found in 0 files."),
+        (
+            {f"{name}.txt": NOT_A_PHOTO for name in "abcd"},
+            "No photos found in 4 files. First: a.txt: not a photo; b.txt: not a photo; "
+            "c.txt: not a photo.",
+        ),
+        (
+            {"cat/1.png": photo(1)[:50], "dog/2.png": b""},
+            "None of the photos can be read. First: cat/1.png: cut off; dog/2.png: empty file.",
+        ),
+        (photos("cat", 3, 0), "Only one class found: cat."),
+        (photos("pets/cat", 3, 0), "Only one class found: cat."),
+        (
+            {**photos("cat", 3, 0), **photos("dog", 1, 9)},
+            "Only one class found: cat. Left out: dog: this class has only 1 distinct photo; "
+            "it needs at least 2.",
+        ),
+        ({"1.png": photo(1), "2.png": photo(2)}, "The 2 photos are not in folders."),
+    ],
+)
+def test_what_cannot_be_trained_on_is_refused_and_leaves_nothing(
+    workspace: Workspace, files: Files, message: str
+) -> None:
+    assert refusal(workspace, files).message == message
+
+
+# The split
+
+
+@pytest.mark.parametrize(
+    ("each", "val", "expected"), [(2, 0.2, 1), (3, 0.9, 2), (10, 0.2, 2), (10, 0.01, 1)]
+)
+def test_each_class_is_divided_by_the_share_with_a_photo_on_each_side(
+    workspace: Workspace, each: int, val: float, expected: int
+) -> None:
+    counts = taken(workspace, pets(each=each), split=SplitConfig(val=val)).counts()
+    assert [row["val"] for row in counts.values()] == [expected, expected]
+    assert [row["train"] for row in counts.values()] == [each - expected] * 2
+
+
+def test_a_seed_divides_alike_and_another_seed_differently(workspace: Workspace) -> None:
+    files = pets(each=20)
+    sides = [
+        [kept.split for kept in taken(workspace, files, split=SplitConfig(seed=seed)).photos]
+        for seed in (0, 1)
+    ]
+    assert sides[0] != sides[1]
+
+
+@pytest.mark.parametrize("val", [0, 1, -0.1, 1.5, float("nan"), "a lot", True, None])
+def test_a_share_out_of_its_range_is_refused(val: Any) -> None:
+    with pytest.raises(ConfigError, match="above 0 and below 1") as caught:
+        SplitConfig(val=val)
+    assert caught.value.hint
+
+
+def test_a_seed_must_be_a_whole_number() -> None:
+    with pytest.raises(ConfigError, match="whole number"):
+        SplitConfig(seed=0.5)  # type: ignore[arg-type]
+
+
+def test_copies_of_a_photo_are_on_one_side_across_classes(workspace: Workspace) -> None:
+    both = {f"{label}/copy{at}.png": photo(at) for label in ("cat", "dog") for at in range(10)}
+    manifest = taken(workspace, {**pets(each=10), **both})
+    sides: dict[str, set[str]] = {}
+    for kept in manifest.photos:
+        sides.setdefault(kept.sha256, set()).add(kept.split)
+    assert {len(side) for side in sides.values()} == {1}
+
+
+def test_a_photo_in_train_and_in_val_is_used_in_train_only(workspace: Workspace) -> None:
+    files = {**pets("train/", 3), **pets("val/", 2, 50), **pets("test/", 2, 70)}
+    files |= {"val/cat/copy.png": photo(0), "test/dog/copy.png": photo(50)}
+    assert reasons(taken(workspace, files)) == {
+        "val/cat/copy.png": "the same photo is also in train",
+        "test/dog/copy.png": "the same photo is also in val",
+    }
+
+
+def test_classes_that_cannot_be_kept_apart_are_left_out(workspace: Workspace) -> None:
+    files = {
+        "a/1.png": photo(1), "a/2.png": photo(2),
+        "b/1.png": photo(2), "b/2.png": photo(3),
+        "c/1.png": photo(1), "c/2.png": photo(3),
+    }  # fmt: skip
+    manifest = taken(workspace, files)
+    assert len(manifest.classes) == 2
+    assert list(reasons(manifest).values()) == [
+        "its photos are also in other classes and cannot be kept apart"
+    ]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.dictionaries(
+        st.tuples(
+            st.sampled_from(["", "train/", "val/", "test/"]),
+            st.sampled_from("abc"),
+            st.integers(0, 9),
+        ),
+        st.integers(0, 12),
+        max_size=40,
+    ),
+    st.floats(0.01, 0.99),
+    st.integers(0, 5),
+)
+def test_no_division_leaks_or_leaves_a_class_one_sided(
+    files: dict[tuple[str, str, int], int], val: float, seed: int
+) -> None:
+    found = [
+        dataset._Found(
+            path=f"{side}{label}/{number}.png", sha256=f"{content:064x}", width=1, height=1
+        )
+        for (side, label, number), content in files.items()
+    ]
+    seen = dataset._surveyed(_NoArchive(), found, [], SplitConfig(val=val, seed=seed))  # type: ignore[arg-type]
+    sides: dict[str, set[str]] = {}
+    for kept in seen.photos:
+        sides.setdefault(kept.sha256, set()).add(kept.split)
+    assert all(len(side) == 1 for side in sides.values())
+    for label in seen.classes:
+        assert {"train", "val"} <= {kept.split for kept in seen.photos if kept.label == label}
+    assert seen.usable == (len(seen.classes) > 1)
+
+
+class _NoArchive:
+    name = "none"
+    folders: tuple[str, ...] = ()
+
+    def __len__(self) -> int:
+        return 0
+
+
+# The same zip again
+
+
+def test_the_same_zip_is_the_same_dataset(workspace: Workspace) -> None:
+    first = taken(workspace, pets())
+    assert taken(workspace, pets()) == first
+    assert len(list(workspace.datasets.iterdir())) == 1
+
+
+def test_the_same_zip_divided_otherwise_is_another_dataset(workspace: Workspace) -> None:
+    first = taken(workspace, pets())
+    assert taken(workspace, pets(), split=SplitConfig(val=0.4)).id != first.id
+
+
+def test_the_same_folder_is_the_same_dataset(tmp_path: Path, workspace: Workspace) -> None:
+    source = unpacked(tmp_path / "pets", pets())
+    first = ingest(source, workspace)
+    assert (first.name, first.source_sha256) == ("pets", None)
+    assert ingest(source, workspace) == first
+    (source / "cat" / "0.png").unlink()
+    assert ingest(source, workspace).id != first.id
+    assert len(list(workspace.datasets.iterdir())) == 2
+
+
+def test_the_fingerprint_tells_every_change(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    moved = dataclasses.replace(manifest.photos[0], split="val")
+    changed = (moved, *manifest.photos[1:])
+    assert dataset._fingerprint(manifest.photos) == manifest.fingerprint
+    assert dataset._fingerprint(reversed(manifest.photos)) == manifest.fingerprint
+    assert dataset._fingerprint(changed) != manifest.fingerprint
+
+
+# Nothing half-written
+
+
+@contextmanager
+def nothing_changes(workspace: Workspace) -> Iterator[None]:
+    before = everything_in(workspace.datasets)
+    yield
+    assert everything_in(workspace.datasets) == before
+    assert not [path for path in workspace.datasets.iterdir() if path.name.startswith(".")]
+
+
+def test_progress_ends_with_all_files(workspace: Workspace) -> None:
+    seen: list[tuple[int, int]] = []
+    taken(workspace, pets(), on_progress=lambda done, total: seen.append((done, total)))
+    assert seen == [(done, 10) for done in range(1, 11)]
+
+
+def test_stopping_leaves_nothing_behind(workspace: Workspace) -> None:
+    taken(workspace, pets())
+    with nothing_changes(workspace), pytest.raises(Stopped) as caught:
+        taken(workspace, pets(start=50), should_stop=lambda: True)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, RuntimeError])
+def test_an_interruption_leaves_nothing_behind(
+    workspace: Workspace, error: type[BaseException]
+) -> None:
+    taken(workspace, pets())
+
+    def interrupt(done: int, total: int) -> None:
+        raise error
+
+    with nothing_changes(workspace), pytest.raises(error):
+        taken(workspace, pets(start=50), on_progress=interrupt)
+
+
+def test_a_zip_over_the_limits_leaves_nothing_behind(workspace: Workspace) -> None:
+    taken(workspace, pets())
+    with nothing_changes(workspace), pytest.raises(ArchiveError):
+        taken(workspace, pets(start=50), limits=Limits(total_bytes=99))
+
+
+def test_a_full_disk_is_told_and_leaves_nothing_behind(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken(workspace, pets())
+
+    def full(file: object, data: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(dataset, "_write", full)
+    with nothing_changes(workspace), pytest.raises(StorageError, match="The disk is full"):
+        taken(workspace, pets(start=50))
+
+
+def test_a_limit_on_file_sizes_is_told_and_leaves_nothing_behind(workspace: Workspace) -> None:
+    pytest.importorskip("resource")
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)
+    large = io.BytesIO()
+    Image.fromarray(noise).save(large, "PNG")
+    source = zipped(workspace.root.parent, {**pets(), "cat/large.png": large.getvalue()})
+    taken(workspace, pets())
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    with nothing_changes(workspace), pytest.raises(StorageError, match="File too large") as caught:
+        try:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (8000, before[1]))
+            ingest(source, workspace, decode_size=None)
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert caught.value.hint
+
+
+def test_a_full_cache_disk_does_not_stop_the_intake(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workspace.root.mkdir()
+    (workspace.root / "cache").write_bytes(b"a file where a folder should be")
+    assert len(taken(workspace, pets()).photos) == 10
+
+
+def test_a_workspace_that_is_a_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(StorageError) as caught:
+        ingest(zipped(tmp_path, pets()), Workspace(tmp_path / "file"))
+    assert caught.value.hint
+
+
+def test_leftovers_of_a_killed_intake_go_after_a_day(workspace: Workspace) -> None:
+    old, new = workspace.datasets / ".part-old", workspace.datasets / ".part-new"
+    for part in (old, new):
+        part.mkdir(parents=True)
+    os.utime(old, (1, 1))
+    taken(workspace, pets())
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+# What is in the workspace
+
+
+def test_a_dataset_is_loaded_as_it_was_made(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    assert dataset.load_manifest(workspace, manifest.id) == manifest
+
+
+@pytest.mark.parametrize("dataset_id", ["0123456789ab", "../../../etc", "", "ABC", "0" * 13])
+def test_an_unknown_dataset_is_refused(workspace: Workspace, dataset_id: str) -> None:
+    with pytest.raises(DatasetError, match="There is no dataset") as caught:
+        dataset.load_manifest(workspace, dataset_id)
+    assert caught.value.hint
+
+
+@pytest.mark.parametrize("sha256", ["../x", "", "0" * 63, "G" * 64])
+def test_a_hash_of_the_wrong_form_never_becomes_a_path(workspace: Workspace, sha256: str) -> None:
+    with pytest.raises(DatasetError):
+        dataset.photo_file(workspace, "0123456789ab", sha256)
+
+
+def damaged(text: str, change: dict[str, Any]) -> str:
+    return json.dumps({**json.loads(text), **change})
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"photos": None}, {"photos": [{"path": "x"}]}, {"classes": ["cat"]}, {"id": "../.."},
+        {"created": "x"}, {"split_config": {"val": 7}}, {"unknown": 1}, {"skipped": [{}]},
+    ],
+)  # fmt: skip
+def test_a_damaged_manifest_is_refused(workspace: Workspace, change: dict[str, Any]) -> None:
+    manifest = taken(workspace, pets())
+    path = workspace.dataset_dir(manifest.id) / "manifest.json"
+    path.write_text(damaged(path.read_text(), change))
+    with pytest.raises(DatasetError, match="is damaged"):
+        dataset.load_manifest(workspace, manifest.id)
+    assert dataset.list_datasets(workspace) == []
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(
+    st.recursive(
+        st.none() | st.booleans() | st.integers() | st.text(max_size=5),
+        lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+        max_leaves=5,
+    ),
+    st.sampled_from([field.name for field in dataclasses.fields(Manifest)]),
+)
+def test_no_json_ends_in_anything_but_a_manifest_or_a_refusal(value: Any, field: str) -> None:
+    for text in (json.dumps(value), damaged(MANIFEST.to_json(), {field: value})):
+        try:
+            Manifest.from_json(text)
+        except DatasetError as error:
+            assert error.hint
+
+
+MANIFEST = Manifest(
+    id="0123456789ab",
+    name="pets",
+    source_sha256=None,
+    classes=("cat", "dog"),
+    photos=(
+        dataset.Photo(
+            path="cat/1.png", sha256="0" * 64, width=4, height=3, label="cat", split="train"
+        ),
+    ),
+    skipped=(dataset.Skipped(path="x", reason="not a photo", kind="not_an_image"),),
+    split_config=SplitConfig(),
+    own_split=False,
+    layout="class",
+    wrapper=None,
+    created=1.0,
+    fingerprint="",
+)
+
+
+def test_the_newest_dataset_comes_first(workspace: Workspace) -> None:
+    ids = []
+    for position in range(3):
+        manifest = taken(workspace, pets(start=position * 20))
+        ids.append(manifest.id)
+        path = workspace.dataset_dir(manifest.id) / "manifest.json"
+        path.write_text(dataclasses.replace(manifest, created=float(position)).to_json())
+    assert [manifest.id for manifest in dataset.list_datasets(workspace)] == ids[::-1]
+
+
+def test_a_workspace_without_datasets_has_an_empty_list(workspace: Workspace) -> None:
+    assert dataset.list_datasets(workspace) == []
+
+
+# A survey
+
+
+def test_a_survey_finds_what_an_intake_would_and_writes_nothing(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    source = zipped(tmp_path, {**pets(), "cat/no.txt": NOT_A_PHOTO})
+    seen = survey(source)
+    assert everything_in(tmp_path).keys() == {"pets.zip"}
+    manifest = ingest(source, workspace)
+    assert (seen.classes, seen.photos) == (manifest.classes, manifest.photos)
+    assert seen.skipped == manifest.skipped
+    assert (seen.usable, seen.problem) == (True, None)
+
+
+def test_a_survey_of_what_cannot_be_trained_on_says_why(tmp_path: Path) -> None:
+    seen = survey(zipped(tmp_path, photos("cat", 3, 0)))
+    assert seen.usable is False
+    assert str(seen.problem) == "Only one class found: cat."
+
+
+# The cache of decoded photos
+
+PIXELS = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
+SHA = "ab" * 32
+
+
+def test_the_cache_gives_back_what_was_put(workspace: Workspace) -> None:
+    cache = DecodedCache(workspace, (2, 3))
+    assert cache.get(SHA) is None
+    cache.put(SHA, PIXELS)
+    pixels = cache.get(SHA)
+    assert pixels is not None
+    assert (pixels == PIXELS).all()
+    assert DecodedCache(workspace, (3, 2)).get(SHA) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 22, b"x" * 23])
+def test_the_cache_never_gives_a_damaged_photo(workspace: Workspace, damage: bytes) -> None:
+    cache = DecodedCache(workspace, (2, 3))
+    cache.put(SHA, PIXELS)
+    (workspace.decoded_cache / "2x3" / "ab" / SHA).write_bytes(damage)
+    assert cache.get(SHA) is None
+
+
+def test_the_cache_refuses_pixels_of_another_shape(workspace: Workspace) -> None:
+    with pytest.raises(ValueError, match=r"Received: uint8 \(2, 3, 3\)"):
+        DecodedCache(workspace, (3, 2)).put(SHA, PIXELS)
+
+
+def test_the_cache_drops_what_was_not_used_for_longest(workspace: Workspace) -> None:
+    one_file = PIXELS.size + 4
+    cache = DecodedCache(workspace, (2, 3), limit_bytes=2 * one_file)
+    names = [f"{number:064x}" for number in range(3)]
+    for age, name in zip((30, 20, 10), names, strict=True):
+        cache.put(name, PIXELS)
+        path = workspace.decoded_cache / "2x3" / name[:2] / name
+        if path.exists():
+            os.utime(path, (1000 - age, 1000 - age))
+    cache.put(names[0], PIXELS)
+    cache.trim()
+    assert [cache.get(name) is not None for name in names] == [True, False, True]
+
+
+def test_reading_from_the_cache_counts_as_use(workspace: Workspace) -> None:
+    cache = DecodedCache(workspace, (2, 3), limit_bytes=10**6)
+    for name in ("0" * 64, "1" * 64):
+        cache.put(name, PIXELS)
+        os.utime(workspace.decoded_cache / "2x3" / name[:2] / name, (1000, 1000))
+    cache.get("0" * 64)
+    DecodedCache(workspace, (2, 3), limit_bytes=22).trim()
+    assert cache.get("0" * 64) is not None
+    assert cache.get("1" * 64) is None
+
+
+def test_a_cache_that_cannot_be_written_does_nothing(workspace: Workspace) -> None:
+    workspace.root.mkdir()
+    (workspace.root / "cache").write_bytes(b"a file where a folder should be")
+    cache = DecodedCache(workspace, (2, 3))
+    cache.put(SHA, PIXELS)
+    assert cache.get(SHA) is None
+    cache.trim()
