@@ -1,0 +1,153 @@
+"""The frozen part of a backbone, run by LiteRT: converted once per machine, then kept."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from tlcore.backbones import weights as weights_module
+from tlcore.backbones.build import EMBEDDING, FEATURE_MAP, build
+from tlcore.backbones.table import BackboneSpec
+from tlcore.errors import BundleError
+from tlcore.workspace import Workspace, atomic_path, write_atomic
+
+# Part of every cache name: raise it when the converted graph changes its meaning.
+_CONVERSION = 1
+# Batches 1, 4 and 8 give bit-identical outputs; 4 is fastest and keeps 16 MB less in memory.
+BATCH = 4
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrunkFile:
+    """A converted trunk in the cache.
+
+    Attributes:
+        path: The `.tflite` file.
+        space: Names the feature space: backbone, weights, input size, preprocessing and cut.
+        weights_sha256: Of the weights file it was made from.
+    """
+
+    path: Path
+    space: str
+    weights_sha256: str
+
+
+def trunk_file(spec: BackboneSpec, weights: Path, workspace: Workspace) -> TrunkFile:
+    """Names the converted trunk of a backbone, whether it exists or not."""
+    digest = weights_module.fingerprint(weights)
+    space = f"{spec.name}-{spec.input_size}-{EMBEDDING}-v{_CONVERSION}-{digest[:16]}"
+    return TrunkFile(
+        path=workspace.backbone_cache / f"{space}.tflite", space=space, weights_sha256=digest
+    )
+
+
+def convert(spec: BackboneSpec, weights: Path, workspace: Workspace) -> TrunkFile:
+    """Returns the converted trunk, converting it if this machine has not done so.
+
+    Takes some seconds the first time. Two processes do not convert the same trunk twice.
+
+    Raises:
+        WeightsError: The weights do not fit the backbone.
+        StorageError: The cache cannot be written.
+    """
+    file = trunk_file(spec, weights, workspace)
+    if file.path.is_file():
+        return file
+    workspace.backbone_cache.mkdir(parents=True, exist_ok=True)
+    with FileLock(file.path.with_suffix(".lock")):
+        if not file.path.is_file():
+            model = build(spec, weights)
+            with atomic_path(file.path) as part:
+                model.export(str(part), format="litert", verbose=False)
+                trust(part, workspace)
+    return file
+
+
+def trust(path: Path, workspace: Workspace) -> None:
+    """Remembers that this workspace made the trunk at `path`, so that it may be run later."""
+    write_atomic(_trust_mark(path, workspace), b"")
+
+
+def is_trusted(path: Path, workspace: Workspace) -> bool:
+    """Tells whether this workspace made the trunk at `path`.
+
+    LiteRT does not validate a hostile file, so nothing else may be run.
+    """
+    return _trust_mark(path, workspace).is_file()
+
+
+def _trust_mark(path: Path, workspace: Workspace) -> Path:
+    with path.open("rb") as file:
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return workspace.backbone_cache / "made_here" / digest
+
+
+class Trunk:
+    """A LiteRT interpreter of a trunk. Serves one call at a time; callers wait their turn.
+
+    Args:
+        path: A `.tflite` file made on this machine.
+        threads: Threads of one call; None for all cores.
+
+    Raises:
+        BundleError: The file is missing or not a trunk.
+    """
+
+    def __init__(self, path: Path, *, threads: int | None = None) -> None:
+        from ai_edge_litert.interpreter import Interpreter
+
+        try:
+            self._interpreter = Interpreter(str(path), num_threads=threads or os.cpu_count() or 1)
+            signature = self._interpreter.get_signature_runner()
+            outputs = signature.get_output_details()
+            self._outputs = {name: outputs[name]["index"] for name in (EMBEDDING, FEATURE_MAP)}
+            (image,) = signature.get_input_details().values()
+        except (ValueError, KeyError, RuntimeError) as error:
+            raise BundleError(
+                f"{path.name} cannot be opened as a trunk: {error}.",
+                hint="The file is missing or damaged; train the model again.",
+            ) from error
+        self._input: int = image["index"]
+        _, height, width, _ = image["shape"]
+        self._size = int(height), int(width)
+        self._allocated: int | None = None
+        self._lock = threading.Lock()
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Height and width of the input in pixels."""
+        return self._size
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """Runs the trunk.
+
+        Args:
+            images: uint8 or float32 [n, h, w, 3], RGB 0-255; n at most a few.
+
+        Returns:
+            float32 [n, d].
+        """
+        return self._run(images, EMBEDDING)
+
+    def feature_map(self, images: np.ndarray) -> np.ndarray:
+        """Runs the trunk up to the layer before pooling; float32 [n, h', w', d]."""
+        return self._run(images, FEATURE_MAP)
+
+    def _run(self, images: np.ndarray, output: str) -> np.ndarray:
+        with self._lock:
+            if len(images) != self._allocated:
+                shape = (len(images), *self._size, 3)
+                self._interpreter.resize_tensor_input(self._input, shape, strict=True)
+                self._interpreter.allocate_tensors()
+                self._allocated = len(images)
+            self._interpreter.set_tensor(self._input, images.astype(np.float32))
+            self._interpreter.invoke()
+            result: Any = self._interpreter.get_tensor(self._outputs[output])
+            return np.asarray(result)
