@@ -1,0 +1,321 @@
+"""The one model format: what training leaves behind and everything else reads.
+
+trunk.tflite   the frozen network; outputs `embedding` and `feature_map`, by name
+head.npz       the last layer, applied in numpy
+model.keras    both in one Keras model, photo in, probabilities out
+bundle.json    classes, sizes, measured figures, licence, versions
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from zipfile import BadZipFile
+
+import numpy as np
+
+from tlcore import head as head_module
+from tlcore import keras_file
+from tlcore.backbones.build import EMBEDDING, FEATURE_MAP
+from tlcore.backbones.table import BackboneSpec
+from tlcore.backbones.trunk import BATCH, Trunk, is_trusted, trust
+from tlcore.errors import BundleError
+from tlcore.evaluate import Evaluation
+from tlcore.head import Head
+from tlcore.workspace import Workspace, atomic_path, storage_errors, write_atomic
+
+if TYPE_CHECKING:
+    import keras
+
+FORMAT = 1
+TRUNK, HEAD, MODEL, INFO = "trunk.tflite", "head.npz", "model.keras", "bundle.json"
+AGREEMENT_PHOTOS = 64
+AGREEMENT_TOLERANCE = 1e-4
+_RESIZE = (
+    "The whole photo, upright, to the input size: Pillow bilinear with antialias; a JPEG may be "
+    "decoded smaller first, never below twice the input size."
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """How far `model.keras` and `trunk.tflite` + `head.npz` agree.
+
+    Attributes:
+        photos: Validation photos asked about.
+        same_label: On how many both name the same class.
+        largest_difference: The largest gap between two probabilities.
+        tolerance: The gap up to which they count as equal.
+    """
+
+    photos: int
+    same_label: int
+    largest_difference: float
+    tolerance: float = AGREEMENT_TOLERANCE
+
+    @property
+    def holds(self) -> bool:
+        """Whether both give the same answers."""
+        return self.same_label == self.photos and self.largest_difference <= self.tolerance
+
+
+@dataclass(frozen=True, kw_only=True)
+class BundleInfo:
+    """What `bundle.json` says.
+
+    Attributes:
+        name: Of the run.
+        classes: In the order of the probabilities.
+        input_size: Height and width in pixels.
+        sure_from: Probability from which on answers are called sure; None if never.
+        best_epoch: From 1.
+        metrics: The judgement, as `Evaluation.to_json` gives it.
+        dataset: Name, fingerprint and counts of the photos.
+        backbone: Name, title, weights hash and licence of the pretrained network.
+        config: The settings, as `TrainConfig.to_json` gives them.
+        versions: Library versions.
+        agreement: Measured when the Keras model was written; None before.
+    """
+
+    name: str
+    classes: Sequence[str]
+    input_size: tuple[int, int]
+    sure_from: float | None
+    best_epoch: int
+    metrics: Mapping[str, Any]
+    dataset: Mapping[str, Any]
+    backbone: Mapping[str, Any]
+    config: Mapping[str, Any]
+    versions: Mapping[str, str]
+    agreement: Agreement | None = None
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "format": FORMAT,
+            "name": self.name,
+            "classes": list(self.classes),
+            "input": {
+                "size": list(self.input_size),
+                "channels": "RGB, 0-255",
+                "resize": _RESIZE,
+                "preprocessing": f"inside the model: {self.backbone.get('preprocessing')}",
+            },
+            "output": "one probability a class, in the order of `classes`; a row sums to 1",
+            "thresholds": {"sure": self.sure_from},
+            "best_epoch": self.best_epoch,
+            "metrics": dict(self.metrics),
+            "dataset": dict(self.dataset),
+            "backbone": dict(self.backbone),
+            "config": dict(self.config),
+            "versions": dict(self.versions),
+            "agreement": asdict(self.agreement) if self.agreement else None,
+        }
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> BundleInfo:
+        agreement = values["agreement"]
+        height, width = values["input"]["size"]
+        return cls(
+            name=values["name"],
+            classes=tuple(values["classes"]),
+            input_size=(int(height), int(width)),
+            sure_from=values["thresholds"]["sure"],
+            best_epoch=values["best_epoch"],
+            metrics=values["metrics"],
+            dataset=values["dataset"],
+            backbone=values["backbone"],
+            config=values["config"],
+            versions=values["versions"],
+            agreement=Agreement(**agreement) if agreement else None,
+        )
+
+
+def describe_backbone(spec: BackboneSpec, weights_sha256: str) -> dict[str, Any]:
+    """Returns what a bundle says about its pretrained network."""
+    return {
+        "name": spec.name,
+        "title": spec.title,
+        "weights_sha256": weights_sha256,
+        "preprocessing": spec.preprocessing,
+        "licence": spec.licence,
+        "licence_source": spec.licence_source,
+    }
+
+
+def write(folder: Path, info: BundleInfo, trunk: Path, head: Head) -> None:
+    """Writes a bundle that can predict; `add_keras_model` completes it.
+
+    `bundle.json` comes last: a folder without it is no bundle.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    with storage_errors(folder / INFO):
+        folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / TRUNK) as part:
+        shutil.copyfile(trunk, part)
+    with atomic_path(folder / HEAD) as part, part.open("wb") as file:
+        np.savez(file, kernel=head.kernel, bias=head.bias)
+    write_info(folder, info)
+
+
+def write_info(folder: Path, info: BundleInfo) -> None:
+    """Writes `bundle.json`, whole or not at all."""
+    write_atomic(folder / INFO, json.dumps(info.to_json(), ensure_ascii=False, indent=2))
+
+
+def read_info(folder: Path) -> BundleInfo:
+    """Reads `bundle.json`.
+
+    Raises:
+        BundleError: The folder is no bundle, or it is damaged or newer than this version.
+    """
+    try:
+        values = json.loads((folder / INFO).read_text(encoding="utf-8"))
+        if values["format"] > FORMAT:
+            raise BundleError(
+                f"{folder.name} was written by a newer version (format {values['format']}).",
+                hint="Update this program.",
+            )
+        return BundleInfo.from_json(values)
+    except (FileNotFoundError, NotADirectoryError):
+        raise BundleError(
+            f"{folder} is no bundle: there is no {INFO} in it.",
+            hint="Give the folder that training wrote.",
+        ) from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise BundleError(
+            f"{INFO} in {folder.name} is damaged: {error}.", hint="Train the model again."
+        ) from error
+
+
+def read_head(folder: Path, info: BundleInfo) -> tuple[np.ndarray, np.ndarray]:
+    """Reads the kernel, float32 [d, units], and the bias, float32 [units], of the head.
+
+    Raises:
+        BundleError: The file is missing, damaged, or does not fit the classes.
+    """
+    try:
+        with np.load(folder / HEAD, allow_pickle=False) as arrays:
+            kernel, bias = arrays["kernel"], arrays["bias"]
+    except (OSError, ValueError, KeyError, BadZipFile) as error:
+        raise BundleError(
+            f"{HEAD} in {folder.name} cannot be read: {error}.", hint="Train the model again."
+        ) from error
+    units = 1 if len(info.classes) == 2 else len(info.classes)
+    if kernel.ndim != 2 or kernel.shape[1] != units or bias.shape != (units,):
+        raise BundleError(
+            f"{HEAD} in {folder.name} does not fit the {len(info.classes)} classes.",
+            hint="The bundle was mixed from two models; train the model again.",
+        )
+    return kernel, bias
+
+
+def trunk_path(folder: Path, workspace: Workspace) -> Path:
+    """Returns a trunk that may be run: the bundle's own, or one made anew from its Keras model.
+
+    A bundle from elsewhere never has its own trunk run: LiteRT does not validate a hostile file.
+    Making it anew imports TensorFlow; call it in the worker or on the command line.
+
+    Raises:
+        BundleError: The bundle has neither.
+    """
+    own = folder / TRUNK
+    if own.is_file() and is_trusted(own, workspace):
+        return own
+    return _rebuilt_trunk(folder, workspace)
+
+
+def _rebuilt_trunk(folder: Path, workspace: Workspace) -> Path:
+    from tlcore.backbones.weights import fingerprint
+
+    source = folder / MODEL
+    if not source.is_file():
+        raise BundleError(
+            f"The trunk in {folder.name} was not made on this computer, and there is no {MODEL} "
+            "to make it anew from.",
+            hint=f"Copy the whole bundle, {MODEL} included.",
+        )
+    target = workspace.backbone_cache / f"rebuilt-{fingerprint(source)[:24]}.tflite"
+    if not target.is_file():
+        import keras
+
+        model = load_model(folder)
+        try:
+            outputs = {n: model.get_layer(n).output for n in (EMBEDDING, FEATURE_MAP)}
+        except ValueError as error:
+            raise BundleError(
+                f"{MODEL} in {folder.name} has no layer for the embedding.",
+                hint="It was not written by this program.",
+            ) from error
+        with atomic_path(target) as part:
+            keras.Model(model.input, outputs).export(str(part), format="litert", verbose=False)
+            trust(part, workspace)
+    return target
+
+
+def add_keras_model(
+    folder: Path,
+    spec: BackboneSpec,
+    weights: Path,
+    workspace: Workspace,
+    photos: Sequence[str],
+    predicted: np.ndarray,
+    load: Callable[[str], np.ndarray],
+) -> Agreement:
+    """Writes `model.keras`, opens it again and compares it with trunk and head.
+
+    Args:
+        folder: A bundle written by `write`.
+        spec, weights: Its pretrained network.
+        workspace: Keeps the template of the Keras file.
+        photos: Keys of the validation photos; up to `AGREEMENT_PHOTOS` of them are asked about.
+        predicted: What trunk and head said of `photos`, float32 [n, classes].
+        load: Gives a decoded photo, uint8 [h, w, 3].
+
+    Returns:
+        The measured agreement, which is also written into `bundle.json`.
+    """
+    info = read_info(folder)
+    kernel, bias = read_head(folder, info)
+    with atomic_path(folder / MODEL) as part:
+        keras_file.write(part, spec, weights, kernel, bias, workspace)
+    chosen = _spread(len(photos), AGREEMENT_PHOTOS)
+    pixels = np.stack([load(photos[i]) for i in chosen])
+    said = predicted[chosen]
+    # The trunk in the bundle is a copy of the one that said it: one batch shows that it is whole.
+    own = Trunk(folder / TRUNK).embed(pixels[:BATCH])
+    said[:BATCH] = head_module.probabilities(own, kernel, bias)
+    theirs = keras_file.predict(load_model(folder), pixels)
+    agreement = Agreement(
+        photos=len(chosen),
+        same_label=int((said.argmax(axis=1) == theirs.argmax(axis=1)).sum()),
+        largest_difference=float(np.abs(said - theirs).max()),
+    )
+    write_info(folder, replace(info, agreement=agreement))
+    return agreement
+
+
+def load_model(folder: Path) -> keras.Model:
+    """Opens the Keras model of a bundle without running code that it may carry.
+
+    Raises:
+        BundleError: It is missing, damaged, or asks to run code.
+    """
+    return keras_file.load(folder / MODEL)
+
+
+def _spread(length: int, count: int) -> list[int]:
+    """Picks up to `count` of `length` positions, evenly over the whole."""
+    if length <= count:
+        return list(range(length))
+    return [i * length // count for i in range(count)]
+
+
+def evaluation(info: BundleInfo) -> Evaluation:
+    """Returns the judgement that a bundle carries."""
+    return Evaluation.from_json(info.metrics)
