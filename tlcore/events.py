@@ -1,0 +1,302 @@
+"""What a run says while it works: small frozen records, one JSON line each.
+
+The file is append-only and holds whole lines; the state of a run is derived from it and stored
+nowhere else.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, ClassVar, Literal
+
+from tlcore.workspace import storage_errors
+
+Stage = Literal["prepare", "decode", "features", "train", "evaluate", "pack"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        time: Seconds since 1970.
+    """
+
+    type: ClassVar[str]
+    time: float = field(default_factory=time.time)
+
+    def to_json(self) -> dict[str, Any]:
+        return {"type": self.type} | asdict(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Queued(Event):
+    """The run waits for the worker."""
+
+    type: ClassVar[str] = "queued"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started(Event):
+    """A worker took the run."""
+
+    type: ClassVar[str] = "started"
+    pid: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class StageMoved(Event):
+    """A stage has done `done` of `total` units (photos, epochs; 0 of 0 where none are counted).
+
+    Attributes:
+        remembered: Units that a cache answered, contained in `done`.
+    """
+
+    type: ClassVar[str] = "stage"
+    stage: Stage
+    done: int = 0
+    total: int = 0
+    remembered: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EpochEnded(Event):
+    """One pass over the training photos; both sides are measured after it, without dropout.
+
+    Attributes:
+        epoch: From 1.
+        loss, accuracy: On the photos it learns from. Loss in nats, without the L2 penalty and
+            without label smoothing, so that it compares with `val_loss`.
+        val_loss, val_accuracy: On the photos set aside.
+    """
+
+    type: ClassVar[str] = "epoch"
+    epoch: int
+    epochs: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Warned(Event):
+    """Something the person should know that did not stop the run."""
+
+    type: ClassVar[str] = "warning"
+    message: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluated(Event):
+    """The model is measured and can be used; packing goes on.
+
+    Attributes:
+        accuracy: Share right on the photos set aside.
+        interval: 95 % Wilson interval of `accuracy`.
+        correct, total: Counts behind it.
+        best_epoch: The epoch whose weights were kept, from 1.
+    """
+
+    type: ClassVar[str] = "evaluated"
+    accuracy: float
+    interval: Sequence[float]
+    correct: int
+    total: int
+    best_epoch: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Finished(Event):
+    """All done: the bundle is complete.
+
+    Attributes:
+        seconds: Per stage, as `train --json` reports them.
+    """
+
+    type: ClassVar[str] = "finished"
+    seconds: Mapping[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Failed(Event):
+    """The run ended without finishing.
+
+    Attributes:
+        kind: `error` (a refusal with a hint), `bug`, `killed` or `memory`.
+    """
+
+    type: ClassVar[str] = "failed"
+    kind: str
+    message: str
+    hint: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cancelled(Event):
+    """The person stopped it; a model is there if an `Evaluated` came before."""
+
+    type: ClassVar[str] = "cancelled"
+    epoch: int = 0
+
+
+_TYPES: Mapping[str, type[Event]] = {
+    kind.type: kind
+    for kind in (
+        Queued,
+        Started,
+        StageMoved,
+        EpochEnded,
+        Warned,
+        Evaluated,
+        Finished,
+        Failed,
+        Cancelled,
+    )
+}
+
+
+def parse(line: str) -> Event | None:
+    """Reads one line of the log; None for a line of another version or a damaged one."""
+    try:
+        values = json.loads(line)
+        kind = _TYPES[values.pop("type")]
+        known = {entry.name for entry in fields(kind)}
+        event = kind(**{key: value for key, value in values.items() if key in known})
+    except (ValueError, KeyError, TypeError, AttributeError):
+        return None
+    return event
+
+
+class EventLog:
+    """The append-only file `events.jsonl` of one run."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def append(self, event: Event) -> None:
+        """Writes one whole line.
+
+        Raises:
+            StorageError: The disk is full or the folder cannot be written.
+        """
+        line = json.dumps(event.to_json(), ensure_ascii=False, allow_nan=True) + "\n"
+        with storage_errors(self.path):
+            handle = os.open(self.path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+            try:
+                # A killed writer may have left half a line: the newline ends it.
+                if os.fstat(handle).st_size and not self._ends_with_newline():
+                    line = "\n" + line
+                os.write(handle, line.encode())
+            finally:
+                os.close(handle)
+
+    def _ends_with_newline(self) -> bool:
+        with self.path.open("rb") as file:
+            file.seek(-1, os.SEEK_END)
+            return file.read(1) == b"\n"
+
+    def read(self) -> list[Event]:
+        """Returns the events of all whole lines, oldest first; empty without a file."""
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return []
+        whole = data[: data.rfind(b"\n") + 1].decode("utf-8", errors="replace")
+        return [event for line in whole.split("\n") if line and (event := parse(line))]
+
+
+RunState = Literal["queued", "running", "finished", "failed", "cancelled"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunStatus:
+    """What the events say about a run, newest attempt only.
+
+    Attributes:
+        state: Where the run is. `running` until the bundle is packed.
+        stage: The stage it is in, with `done`, `total` and `remembered`.
+        stage_seconds: Seconds per stage so far, the present one up to its last event.
+        epochs: Every epoch of this attempt.
+        evaluated: The result, as soon as there is one.
+        failed: Why it failed.
+        queued_at, started_at, last_at, ended_at: Seconds since 1970; None where it did not come.
+    """
+
+    state: RunState = "queued"
+    stage: Stage | None = None
+    done: int = 0
+    total: int = 0
+    remembered: int = 0
+    stage_started_at: float | None = None
+    stage_seconds: Mapping[str, float] = field(default_factory=dict)
+    epochs: tuple[EpochEnded, ...] = ()
+    warnings: tuple[Warned, ...] = ()
+    evaluated: Evaluated | None = None
+    failed: Failed | None = None
+    finished: Finished | None = None
+    pid: int | None = None
+    queued_at: float | None = None
+    started_at: float | None = None
+    last_at: float | None = None
+    ended_at: float | None = None
+
+    @property
+    def is_active(self) -> bool:
+        """Whether it waits or works."""
+        return self.state in ("queued", "running")
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is a model to judge, try and take away."""
+        return self.evaluated is not None
+
+    @property
+    def best_epoch(self) -> EpochEnded | None:
+        """The epoch with the lowest validation loss, the earliest of equals."""
+        return min(self.epochs, key=lambda epoch: epoch.val_loss, default=None)
+
+
+def status(events: Sequence[Event]) -> RunStatus:
+    """Derives the state of a run from its events."""
+    newest = max((i for i, event in enumerate(events) if isinstance(event, Queued)), default=0)
+    values: dict[str, Any] = {"stage_seconds": {}, "epochs": (), "warnings": ()}
+    for event in events[newest:]:
+        _apply(values, event)
+        values["last_at"] = event.time
+    return RunStatus(**values)
+
+
+def _apply(values: dict[str, Any], event: Event) -> None:
+    match event:
+        case Queued():
+            values |= {"state": "queued", "queued_at": event.time}
+        case Started():
+            values |= {"state": "running", "started_at": event.time, "pid": event.pid}
+        case StageMoved():
+            _apply_stage(values, event)
+        case EpochEnded():
+            values["epochs"] += (event,)
+        case Warned():
+            values["warnings"] += (event,)
+        case Evaluated():
+            values["evaluated"] = event
+        case Finished():
+            values |= {"state": "finished", "finished": event, "ended_at": event.time}
+        case Failed():
+            values |= {"state": "failed", "failed": event, "ended_at": event.time}
+        case Cancelled():
+            values |= {"state": "cancelled", "ended_at": event.time}
+
+
+def _apply_stage(values: dict[str, Any], event: StageMoved) -> None:
+    if values.get("stage") != event.stage:
+        values |= {"stage": event.stage, "stage_started_at": event.time}
+    values |= {"done": event.done, "total": event.total, "remembered": event.remembered}
+    values["stage_seconds"][event.stage] = event.time - values["stage_started_at"]

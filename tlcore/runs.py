@@ -1,0 +1,337 @@
+"""Runs: a folder each, which is all that pages, worker and command line share."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import coolname
+from filelock import FileLock, Timeout
+
+from tlcore import events
+from tlcore.config import TrainConfig
+from tlcore.errors import RunError, TLError
+from tlcore.events import Event, EventLog, RunStatus
+from tlcore.workspace import Workspace, new_id, storage_errors, write_atomic
+
+_TRASH = ".trash"
+_TRASH_SECONDS = 24 * 3600
+_MAX_NAME = 60
+_LIBRARIES = ("keras", "numpy", "pillow", "ai-edge-litert")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """What a run was told; its state is in its events.
+
+    Attributes:
+        id: Random, safe in a URL.
+        name: Two words, or what the person called it.
+        dataset_id, dataset_version: The photos it learns from.
+        dataset_name: What the person called them.
+        config: Its settings.
+        created: Seconds since 1970.
+        versions: Library versions at creation.
+    """
+
+    workspace: Workspace = field(repr=False, compare=False)
+    id: str
+    name: str
+    dataset_id: str
+    dataset_version: int
+    dataset_name: str
+    config: TrainConfig
+    created: float
+    versions: Mapping[str, str]
+
+    @property
+    def folder(self) -> Path:
+        return self.workspace.run_dir(self.id)
+
+    @property
+    def bundle(self) -> Path:
+        """The folder of its model, made or not."""
+        return self.folder / "bundle"
+
+    @property
+    def log(self) -> EventLog:
+        return EventLog(self.folder / "events.jsonl")
+
+    def events(self) -> list[Event]:
+        """Returns what happened so far, oldest first."""
+        return self.log.read()
+
+    def status(self) -> RunStatus:
+        """Returns where the run is, derived from its events."""
+        return events.status(self.events())
+
+    def lock(self) -> FileLock:
+        """Returns the lock that a worker holds while it works on this run."""
+        return FileLock(self.folder / "run.lock")
+
+    def is_held(self) -> bool:
+        """Tells whether a living process works on this run."""
+        lock = self.lock()
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            return True
+        lock.release()
+        return False
+
+    def wants_stop(self) -> bool:
+        """Tells whether the person asked it to stop."""
+        return (self.folder / "stop").exists()
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "name": self.name,
+            "dataset_id": self.dataset_id,
+            "dataset_version": self.dataset_version,
+            "dataset_name": self.dataset_name,
+            "config": self.config.to_json(),
+            "created": self.created,
+            "versions": dict(self.versions),
+        }
+
+
+def create(
+    workspace: Workspace,
+    config: TrainConfig,
+    *,
+    dataset_id: str,
+    dataset_version: int,
+    dataset_name: str,
+) -> Run:
+    """Makes a run folder. The run is queued by an executor, not here.
+
+    Raises:
+        StorageError: The workspace cannot be written.
+    """
+    run = Run(
+        workspace=workspace,
+        id=new_id(),
+        name=_new_name(workspace),
+        dataset_id=dataset_id,
+        dataset_version=dataset_version,
+        dataset_name=dataset_name,
+        config=config,
+        created=time.time(),
+        versions={name: metadata.version(name) for name in _LIBRARIES},
+    )
+    _save(run)
+    return run
+
+
+def _new_name(workspace: Workspace) -> str:
+    taken = {run.name for run in list_runs(workspace)}
+    while (name := coolname.generate_slug(2)) in taken:
+        continue
+    return name
+
+
+def _save(run: Run) -> None:
+    text = json.dumps(run.to_json(), ensure_ascii=False, indent=2)
+    write_atomic(run.folder / "config.json", text)
+
+
+def load(workspace: Workspace, run_id: str) -> Run:
+    """Opens a run by its id.
+
+    Raises:
+        RunError: There is no such run, or its folder is damaged.
+    """
+    try:
+        folder = workspace.run_dir(run_id)
+        values = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+        return Run(
+            workspace=workspace,
+            id=run_id,
+            name=str(values["name"]),
+            dataset_id=values["dataset_id"],
+            dataset_version=values["dataset_version"],
+            dataset_name=values["dataset_name"],
+            config=TrainConfig.from_json(values["config"]),
+            created=float(values["created"]),
+            versions=values["versions"],
+        )
+    except (FileNotFoundError, NotADirectoryError):
+        raise _unknown(run_id) from None
+    except RunError:
+        raise
+    except TLError as error:
+        raise RunError(error.message, hint=error.hint) from error
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise RunError(
+            f"The settings of run {run_id} are damaged.", hint="Start a new run instead."
+        ) from error
+
+
+def _unknown(run_id: str) -> RunError:
+    return RunError(
+        f"There is no run with the id {run_id[:40]!r}.",
+        hint="It may have been deleted. Open a run from the list of runs.",
+    )
+
+
+def list_runs(workspace: Workspace) -> list[Run]:
+    """Returns all runs, newest first; damaged folders are left out."""
+    found = []
+    for folder in _folders(workspace.runs):
+        try:
+            found.append(load(workspace, folder.name))
+        except TLError:
+            continue
+    return sorted(found, key=lambda run: run.created, reverse=True)
+
+
+def _folders(parent: Path) -> list[Path]:
+    try:
+        return [path for path in parent.iterdir() if path.is_dir() and path.name[0] != "."]
+    except FileNotFoundError:
+        return []
+
+
+def rename(run: Run, name: str) -> Run:
+    """Gives a run another name.
+
+    Raises:
+        RunError: The name is empty.
+    """
+    shown = " ".join(name.split())[:_MAX_NAME]
+    if not shown:
+        raise RunError("A run needs a name.", hint="Type at least one letter.")
+    renamed = replace(run, name=shown)
+    _save(renamed)
+    return renamed
+
+
+def delete(run: Run) -> None:
+    """Moves a run to the trash, from where `restore` brings it back for a day.
+
+    Raises:
+        RunError: The run still works.
+    """
+    if run.status().state == "running" and run.is_held():
+        raise RunError(f"{run.name} is still training.", hint="Stop it first, then delete it.")
+    unmark_queued(run)
+    trash = run.workspace.runs / _TRASH
+    with storage_errors(trash):
+        trash.mkdir(parents=True, exist_ok=True)
+        run.folder.rename(trash / run.id)
+        (trash / run.id).touch()
+
+
+def restore(workspace: Workspace, run_id: str) -> Run:
+    """Brings a deleted run back.
+
+    Raises:
+        RunError: It is not in the trash any more.
+    """
+    target = workspace.run_dir(run_id)
+    try:
+        (workspace.runs / _TRASH / run_id).rename(target)
+    except FileNotFoundError:
+        raise _unknown(run_id) from None
+    run = load(workspace, run_id)
+    if run.status().state == "queued":
+        mark_queued(run)
+    return run
+
+
+def empty_trash(workspace: Workspace) -> None:
+    """Deletes for good what has been in the trash for a day."""
+    for folder in _folders(workspace.runs / _TRASH):
+        if folder.stat().st_mtime < time.time() - _TRASH_SECONDS:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+# The queue: one empty file per waiting run, named so that sorting gives the order. It only saves
+# the worker from reading every log; whether a run waits is still what its events say.
+
+
+def _queue(workspace: Workspace) -> Path:
+    return workspace.worker / "queue"
+
+
+def _marks(workspace: Workspace, run_id: str = "*") -> list[Path]:
+    return sorted(_queue(workspace).glob(f"*-{run_id}"))
+
+
+def mark_queued(run: Run) -> None:
+    """Puts a run at the end of the queue."""
+    folder = _queue(run.workspace)
+    with storage_errors(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{time.time_ns():020d}-{run.id}").touch()
+
+
+def unmark_queued(run: Run) -> None:
+    """Takes a run out of the queue; does nothing if it is not there."""
+    forget_queued(run.workspace, run.id)
+
+
+def forget_queued(workspace: Workspace, run_id: str) -> None:
+    """Takes an id out of the queue, even of a run that is not there any more."""
+    for mark in _marks(workspace, run_id):
+        mark.unlink(missing_ok=True)
+
+
+def queued_ids(workspace: Workspace) -> list[str]:
+    """Returns the ids of waiting runs, the next one first."""
+    return list(dict.fromkeys(mark.name.split("-", 1)[1] for mark in _marks(workspace)))
+
+
+def enqueue(run: Run) -> None:
+    """Asks for a run to be done, now or again. What was asked before is forgotten.
+
+    Raises:
+        RunError: The run waits or works already.
+    """
+    if run.events() and run.status().is_active and (run.is_held() or _marks(run.workspace, run.id)):
+        raise RunError(f"{run.name} is already under way.", hint="Wait for it, or stop it.")
+    (run.folder / "stop").unlink(missing_ok=True)
+    run.log.append(events.Queued())
+    mark_queued(run)
+
+
+def request_stop(run: Run) -> None:
+    """Asks a run to stop. One that only waits is cancelled at once."""
+    write_atomic(run.folder / "stop", b"")
+    if run.status().state == "queued" and not run.is_held():
+        unmark_queued(run)
+        run.log.append(events.Cancelled())
+
+
+def fail_orphans(workspace: Workspace, *, kind: str, message: str, hint: str) -> list[Run]:
+    """Marks runs as failed that no living process works on although they had begun.
+
+    Returns:
+        The runs it marked.
+    """
+    orphans = []
+    for run in list_runs(workspace):
+        # The third look is needed: the worker may have ended the run between the first two.
+        if _is_running(run) and not run.is_held() and _is_running(run):
+            run.log.append(events.Failed(kind=kind, message=message, hint=hint))
+            orphans.append(run)
+    return orphans
+
+
+def _is_running(run: Run) -> bool:
+    return run.status().state == "running"
+
+
+def requeue_forgotten(workspace: Workspace) -> None:
+    """Puts runs back into the queue that wait without being in it."""
+    waiting = set(queued_ids(workspace))
+    for run in reversed(list_runs(workspace)):
+        if run.id not in waiting and run.events() and run.status().state == "queued":
+            mark_queued(run)
