@@ -1,0 +1,271 @@
+"""The warm worker: one process that imports TensorFlow once and does runs as they are queued.
+
+    python -m tlcore.worker --workspace FOLDER
+
+It talks to nobody except through the workspace. `worker/active.lock` is held by the one worker
+that may claim runs; `worker/supervisor.lock` by the server that looks after it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+import psutil
+from filelock import FileLock, Timeout
+
+from tlcore import runs
+from tlcore.config import DEFAULT_BACKBONE, TrainConfig
+from tlcore.errors import TLError
+from tlcore.workspace import Workspace, write_atomic
+
+WorkerState = Literal["importing", "ready", "idle", "working", "retiring"]
+
+_POLL_SECONDS = 0.1
+# A server that restarts must find its worker still there.
+_GRACE_SECONDS = 10.0
+_IDLE_SECONDS = 15 * 60.0
+_MAX_RUNS = 50
+_MAX_GROWTH_BYTES = 500 * 10**6
+
+
+def active_lock(workspace: Workspace) -> FileLock:
+    """Returns the lock of the one worker that may claim runs."""
+    workspace.worker.mkdir(parents=True, exist_ok=True)
+    return FileLock(workspace.worker / "active.lock")
+
+
+def supervisor_lock(workspace: Workspace) -> FileLock:
+    """Returns the lock of the server that looks after the worker."""
+    workspace.worker.mkdir(parents=True, exist_ok=True)
+    return FileLock(workspace.worker / "supervisor.lock")
+
+
+def is_held(lock: FileLock) -> bool:
+    """Tells whether a living process holds a lock that this object does not."""
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return True
+    lock.release()
+    return False
+
+
+def _state_file(workspace: Workspace, pid: int) -> Path:
+    return workspace.worker / f"state-{pid}.json"
+
+
+def read_states(workspace: Workspace) -> dict[int, WorkerState]:
+    """Returns the state of every living worker by process id, and forgets the dead."""
+    states: dict[int, WorkerState] = {}
+    for path in workspace.worker.glob("state-*.json"):
+        try:
+            values = json.loads(path.read_text())
+            process = psutil.Process(values["pid"])
+            alive = abs(process.create_time() - values["created"]) < 1.0
+        except (psutil.Error, OSError, ValueError, KeyError):
+            alive = False
+        if alive and process.status() != psutil.STATUS_ZOMBIE:
+            states[values["pid"]] = values["state"]
+        else:
+            path.unlink(missing_ok=True)
+    return states
+
+
+@dataclass(frozen=True, kw_only=True)
+class Patience:
+    """How long a worker goes on.
+
+    Attributes:
+        idle_seconds: Without a run, before it leaves.
+        grace_seconds: Without a supervisor and a run, before it leaves.
+        max_runs: Runs, before it asks for a successor.
+        max_growth_bytes: Growth of resident memory, before it asks for a successor.
+    """
+
+    idle_seconds: float = _IDLE_SECONDS
+    grace_seconds: float = _GRACE_SECONDS
+    max_runs: int = _MAX_RUNS
+    max_growth_bytes: int = _MAX_GROWTH_BYTES
+
+
+class Worker:
+    """Claims queued runs, the oldest first, and does them one after another.
+
+    Args:
+        workspace: Where runs are queued.
+        patience: When to leave.
+    """
+
+    def __init__(self, workspace: Workspace, patience: Patience | None = None) -> None:
+        self._workspace = workspace
+        self._patience = patience or Patience()
+        self._process = psutil.Process()
+        self._state: WorkerState | None = None
+        self._runs_done = 0
+        self._start_memory = 0
+        self._is_prepared = False
+
+    def serve(self) -> None:
+        """Works until it is idle for long, alone, or replaced by its successor."""
+        with self._announced():
+            self._say("importing")
+            import_heavy()
+            self._say("ready")
+            lock = active_lock(self._workspace)
+            if not self._acquire(lock):
+                return
+            try:
+                self._start_memory = self._process.memory_info().rss
+                self._clear_up()
+                self._say("idle")
+                self._loop()
+            finally:
+                lock.release()
+
+    def _acquire(self, lock: FileLock) -> bool:
+        """Waits for its turn; False when there is no server any more that wants it."""
+        alone_since: float | None = None
+        while True:
+            with contextlib.suppress(Timeout):
+                lock.acquire(blocking=False)
+                return True
+            alone_since = self._alone(alone_since)
+            if self._is_over(alone_since, self._patience.grace_seconds):
+                return False
+            time.sleep(_POLL_SECONDS)
+
+    def _loop(self) -> None:
+        idle_since, alone_since = time.monotonic(), None
+        while True:
+            if self._do_next():
+                idle_since, alone_since = time.monotonic(), None
+                continue
+            if self._is_worn() and self._has_successor():
+                return
+            if self._prepare_default_backbone():
+                continue
+            alone_since = self._alone(alone_since)
+            if self._is_over(alone_since, self._patience.grace_seconds) or self._is_over(
+                idle_since, self._patience.idle_seconds
+            ):
+                return
+            time.sleep(_POLL_SECONDS)
+
+    def _do_next(self) -> bool:
+        """Does the oldest queued run; False when none waits."""
+        from tlcore.executors import perform
+
+        for run_id in runs.queued_ids(self._workspace):
+            try:
+                run = runs.load(self._workspace, run_id)
+            except TLError:
+                runs.forget_queued(self._workspace, run_id)
+                continue
+            if run.status().state != "queued":
+                runs.unmark_queued(run)
+                continue
+            self._say("working")
+            # Whatever went wrong is in the run's own events and log by now.
+            with contextlib.suppress(Exception):
+                perform(run)
+            self._runs_done += 1
+            self._say("retiring" if self._is_worn() else "idle")
+            return True
+        return False
+
+    def _is_worn(self) -> bool:
+        growth = self._process.memory_info().rss - self._start_memory
+        return (
+            self._runs_done >= self._patience.max_runs or growth > self._patience.max_growth_bytes
+        )
+
+    def _has_successor(self) -> bool:
+        self._say("retiring")
+        states = read_states(self._workspace)
+        return any(state == "ready" for pid, state in states.items() if pid != os.getpid())
+
+    def _prepare_default_backbone(self) -> bool:
+        """Converts the default backbone while nobody waits; False when there is nothing to do."""
+        from tlcore import backbones
+
+        if self._is_prepared:
+            return False
+        self._is_prepared = True
+        spec = backbones.find(DEFAULT_BACKBONE)
+        with contextlib.suppress(TLError):  # the first run will say what is wrong
+            weights = backbones.locate(spec)
+            if not backbones.trunk_file(spec, weights, self._workspace).path.is_file():
+                backbones.convert(spec, weights, self._workspace)
+                return True
+        return False
+
+    def _clear_up(self) -> None:
+        runs.fail_orphans(self._workspace, **KILLED)
+        runs.requeue_forgotten(self._workspace)
+        runs.empty_trash(self._workspace)
+
+    def _alone(self, since: float | None) -> float | None:
+        if is_held(supervisor_lock(self._workspace)):
+            return None
+        return since or time.monotonic()
+
+    @staticmethod
+    def _is_over(since: float | None, seconds: float) -> bool:
+        return since is not None and time.monotonic() - since > seconds
+
+    @contextlib.contextmanager
+    def _announced(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            _state_file(self._workspace, os.getpid()).unlink(missing_ok=True)
+
+    def _say(self, state: WorkerState) -> None:
+        if state == self._state:
+            return
+        self._state = state
+        values = {"pid": os.getpid(), "created": self._process.create_time(), "state": state}
+        write_atomic(_state_file(self._workspace, os.getpid()), json.dumps(values))
+
+
+KILLED = {
+    "kind": "killed",
+    "message": "The training program was ended from outside before the run was done.",
+    "hint": "Start it again; the photos already looked at are remembered.",
+}
+
+
+def import_heavy() -> None:
+    """Imports and exercises what a run needs, so that the first one does not wait for it."""
+    import numpy as np
+
+    from tlcore import evaluate, head
+
+    rng = np.random.default_rng(0)
+    x, y = rng.random((8, 4), np.float32), np.arange(8) % 3
+    data = head.HeadData(train_x=x, train_y=y, val_x=x, val_y=y, classes=3)
+    config = TrainConfig(epochs=1)
+    head.train(data, config, on_epoch=lambda event: None, should_stop=lambda: False)
+    evaluate.evaluate(x[:, :3], y, ("a", "b", "c"))
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Runs a worker until it leaves."""
+    parser = argparse.ArgumentParser(prog="python -m tlcore.worker")
+    parser.add_argument("--workspace", type=Path, required=True)
+    options = parser.parse_args(argv)
+    Worker(Workspace(options.workspace)).serve()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
