@@ -1,0 +1,435 @@
+"""The command line: everything a page can do, in a terminal.
+
+Exit codes: 0 fine, 2 the input is refused or unusable (message and hint on stderr), 1 a bug.
+With `--json` one JSON object is on stdout and nothing else; progress goes to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Self
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tlcore import backbones, checks, dataset, runs, spreadsheet
+from tlcore.config import TrainConfig
+from tlcore.dataset import Manifest, SplitConfig
+from tlcore.errors import RunError, StorageError, TLError
+from tlcore.events import EpochEnded, Event, StageMoved, Warned
+from tlcore.executors import InlineExecutor
+from tlcore.pipeline import Result
+from tlcore.predict import Prediction, Predictor, photos_of
+from tlcore.runs import Run
+from tlcore.worker import import_heavy
+from tlcore.workspace import Workspace, new_id, storage_errors
+
+_REFUSED, _BUG, _INTERRUPTED = 2, 1, 130
+_DEFAULTS = TrainConfig()
+_SETTINGS = {
+    "backbone": str,
+    "mode": str,
+    "epochs": int,
+    "views": int,
+    "learning_rate": float,
+    "batch_size": int,
+    "dropout": float,
+    "l2": float,
+    "label_smoothing": float,
+    "seed": int,
+}
+_STAGES: Mapping[str, str] = {
+    "prepare": "Preparing the network",
+    "decode": "Reading photos",
+    "features": "Looking at photos",
+    "train": "Training the new last layer",
+    "evaluate": "Judging",
+    "pack": "Packing the model",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Runs one command.
+
+    Args:
+        argv: The arguments; those of the process by default.
+
+    Returns:
+        The exit code.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    options = _parser().parse_args(argv)
+    try:
+        with _clean_stdout() as print_out:
+            options.command(options, print_out)
+    except TLError as error:
+        print(f"{error.message}\n{error.hint}", file=sys.stderr)
+        return _REFUSED
+    except KeyboardInterrupt:
+        print("Interrupted.", file=sys.stderr)
+        return _INTERRUPTED
+    return 0
+
+
+def run() -> None:
+    """Runs the command of this process; the entry point `tlstudio`."""
+    sys.exit(main())
+
+
+@contextlib.contextmanager
+def _clean_stdout() -> Iterator[Callable[[str], None]]:
+    """Sends what libraries print to stderr, and gives a function that prints to stdout."""
+    sys.stdout.flush()
+    kept = os.dup(1)
+    with os.fdopen(kept, "w", encoding="utf-8") as out:
+        os.dup2(2, 1)
+        try:
+            yield lambda text: print(text, file=out, flush=True)
+        finally:
+            sys.stdout.flush()
+            os.dup2(out.fileno(), 1)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="tlstudio", description="Teaches this computer to tell photos apart."
+    )
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    _add_check(commands)
+    _add_train(commands)
+    _add_predict(commands)
+    _add_export(commands)
+    _add_runs(commands)
+    return parser
+
+
+def _command(
+    commands: Any,
+    name: str,
+    run: Callable[[argparse.Namespace, Callable[[str], None]], None],
+    about: str,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(name, help=about, description=about)
+    parser.set_defaults(command=run)
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+    return parser
+
+
+# --- check -------------------------------------------------------------------------------------
+
+
+def _add_check(commands: Any) -> None:
+    parser = _command(commands, "check", _check, "Says what is in a zip or folder of photos.")
+    parser.add_argument("source", type=Path, metavar="ZIP|DIR")
+
+
+def _check(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
+    survey = dataset.survey(options.source)
+    issues = checks.check(survey)
+    classes = list(survey.classes)
+    report = {
+        "classes": classes,
+        "images": len(survey.photos),
+        "issues": [
+            {
+                "kind": issue.kind,
+                "path": issue.path,
+                "severity": issue.severity,
+                "detail": issue.detail,
+            }
+            for issue in issues
+        ],
+        "usable": len(classes) >= 2,
+    }
+    if options.json:
+        print_out(json.dumps(report, ensure_ascii=False))
+        return
+    print_out(f"{len(survey.photos):,} photos in {len(classes)} classes: {', '.join(classes)}")
+    for issue in issues:
+        print_out(f"{issue.severity:8} {issue.kind:20} {issue.path}  {issue.detail}")
+    print_out("Ready to train on." if report["usable"] else "Not enough to train on.")
+
+
+# --- train -------------------------------------------------------------------------------------
+
+
+def _add_train(commands: Any) -> None:
+    parser = _command(commands, "train", _train, "Trains a model here and now.")
+    parser.add_argument("source", type=Path, metavar="ZIP|DIR")
+    for name, kind in _SETTINGS.items():
+        default = getattr(_DEFAULTS, name)
+        flag = f"--{name.replace('_', '-')}"
+        parser.add_argument(flag, type=kind, default=default, help=f"default {default}")
+    parser.add_argument("--weights", metavar="FILE", help="weights of the backbone")
+    parser.add_argument(
+        "--val", type=float, default=SplitConfig().val, help="share set aside to judge"
+    )
+    parser.add_argument("--out", type=Path, metavar="DIR", help="where the bundle goes")
+
+
+def _train(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
+    workspace = Workspace.default()
+    settings = {name: getattr(options, name) for name in _SETTINGS}
+    config = TrainConfig(**settings, weights=options.weights)
+    spec = backbones.find(config.backbone)
+    backbones.locate(spec, config.weights)
+    if options.out is not None:
+        _refuse_occupied(options.out)
+    with _Console() as console:
+        console.advance("Starting", 0, 0)
+        import_heavy()
+        start = time.perf_counter()
+        manifest = dataset.ingest(
+            options.source,
+            workspace,
+            split=SplitConfig(val=options.val, seed=options.seed),
+            decode_size=spec.size,
+            on_progress=lambda done, total: console.advance("Taking photos in", done, total),
+        )
+        ingest_seconds = time.perf_counter() - start
+        run = runs.create(
+            workspace,
+            config,
+            dataset_id=manifest.id,
+            dataset_version=manifest.version,
+            dataset_name=manifest.name,
+        )
+        executor = InlineExecutor(on_event=console.show)
+        executor.start(run)
+    result = executor.result
+    if result is None:
+        raise RunError("The run was stopped before the first epoch.", hint="Start it again.")
+    place = result.bundle if options.out is None else _copy_bundle(result.bundle, options.out)
+    report = _report(manifest, run, result, ingest_seconds, place)
+    if options.json:
+        print_out(json.dumps(report, ensure_ascii=False))
+    else:
+        _print_report(report, result, print_out)
+
+
+def _report(
+    manifest: Manifest, run: Run, result: Result, ingest_seconds: float, place: Path
+) -> dict[str, Any]:
+    seconds = dict(result.seconds)
+    seconds["ingest"] += round(ingest_seconds, 4)
+    seconds["total"] = round(seconds["total"] + ingest_seconds, 4)
+    return {
+        "accuracy": result.evaluation.accuracy,
+        "accuracy_interval": list(result.evaluation.interval),
+        "best_epoch": result.best_epoch,
+        "classes": list(manifest.classes),
+        "counts": manifest.counts(),
+        "seconds": seconds,
+        "skipped": [{"path": entry.path, "reason": entry.reason} for entry in manifest.skipped],
+        "cache": {"hits": result.hits, "misses": result.misses},
+        "bundle": str(place),
+        "run": run.id,
+        "name": run.name,
+    }
+
+
+def _print_report(
+    report: Mapping[str, Any], result: Result, print_out: Callable[[str], None]
+) -> None:
+    low, high = result.evaluation.interval
+    seconds, convert = report["seconds"]["total"], report["seconds"]["convert"]
+    print_out(
+        f"Right on {result.evaluation.correct} of {result.evaluation.total} photos set aside: "
+        f"{result.evaluation.accuracy:.1%}, between {low:.1%} and {high:.1%}."
+    )
+    once = f", and {convert:.1f} s once to prepare the network" if convert else ""
+    print_out(f"Took {seconds:.1f} s{once}.")
+    print_out(f"The model: {report['bundle']}")
+
+
+def _refuse_occupied(out: Path) -> None:
+    if not out.exists() or (out.is_dir() and not any(out.iterdir())):
+        return
+    if not (out / "bundle.json").is_file():
+        raise StorageError(
+            f"{out} exists and holds no bundle.", hint="Choose another place for --out."
+        )
+
+
+def _copy_bundle(bundle: Path, out: Path) -> Path:
+    """Copies a bundle to `out`; an earlier one there stays until the copy is whole."""
+    part = out.parent / f".part-{new_id()}"
+    with storage_errors(out):
+        out.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            shutil.copytree(bundle, part)
+            if out.exists():
+                retired = out.parent / f".part-{new_id()}"
+                out.rename(retired)
+                part.rename(out)
+                shutil.rmtree(retired)
+            else:
+                part.rename(out)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
+    return out
+
+
+class _Console:
+    """Shows progress on stderr: a bar in a terminal, a line a stage elsewhere."""
+
+    def __init__(self) -> None:
+        self._console = Console(stderr=True, highlight=False)
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("", total=None)
+        self._description = ""
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._progress.stop()
+
+    def advance(self, description: str, done: int, total: int) -> None:
+        """Moves the bar; a new description begins a new line."""
+        if description != self._description:
+            self._description = description
+            if not self._console.is_terminal:
+                self._console.print(f"{description} ...", markup=False)
+        self._progress.update(
+            self._task, description=description, completed=done, total=total or None
+        )
+
+    def show(self, event: Event) -> None:
+        """Shows one event of a run."""
+        match event:
+            case StageMoved():
+                self.advance(_STAGES[event.stage], event.done, event.total)
+            case EpochEnded():
+                self._console.print(
+                    f"epoch {event.epoch:>{len(str(event.epochs))}} of {event.epochs}   "
+                    f"loss {event.loss:.4f} / {event.val_loss:.4f}   "
+                    f"right {event.accuracy:.1%} / {event.val_accuracy:.1%}   "
+                    "(learns from / set aside)",
+                    markup=False,
+                )
+            case Warned():
+                self._console.print(f"{event.message} {event.hint}", markup=False)
+
+
+# --- predict -----------------------------------------------------------------------------------
+
+
+def _add_predict(commands: Any) -> None:
+    parser = _command(commands, "predict", _predict, "Names photos with a model.")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("sources", type=Path, nargs="+", metavar="IMAGE|DIR|ZIP")
+    parser.add_argument("--top", type=int, default=1, metavar="K", help="classes to show a photo")
+    parser.add_argument("--csv", type=Path, metavar="FILE", help="write a table, too")
+
+
+def _predict(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
+    predictor = Predictor(options.bundle, Workspace.default(), rebuild=True)
+    predictions = list(predictor.predict(photos_of(options.sources)))
+    if options.csv is not None:
+        spreadsheet.write_predictions(options.csv, predictions, predictor.info.classes)
+    if options.json:
+        report = {"predictions": [prediction.to_json() for prediction in predictions]}
+        print_out(json.dumps(report, ensure_ascii=False))
+        return
+    for prediction in predictions:
+        print_out(_line(prediction, max(1, options.top)))
+
+
+def _line(prediction: Prediction, top: int) -> str:
+    if prediction.error is not None:
+        return f"{prediction.path}: not read, {prediction.error}"
+    named = ", ".join(f"{label} {p:.1%}" for label, p in prediction.top(top))
+    return f"{prediction.path}: {named}"
+
+
+# --- export ------------------------------------------------------------------------------------
+
+
+def _add_export(commands: Any) -> None:
+    parser = _command(commands, "export", _export, "Takes a model away in another form.")
+    parser.add_argument("bundle", type=Path, metavar="BUNDLE")
+    parser.add_argument("--format", required=True, metavar="FORMAT", help="keras")
+    parser.add_argument("--out", type=Path, required=True, metavar="PATH")
+
+
+def _export(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
+    from tlcore.export import export
+
+    written = export(options.bundle, options.format, options.out)
+    if options.json:
+        print_out(json.dumps({"format": options.format, "path": str(written)}))
+    else:
+        print_out(f"Written: {written}")
+
+
+# --- runs --------------------------------------------------------------------------------------
+
+
+def _add_runs(commands: Any) -> None:
+    parser = _command(commands, "runs", _runs, "Lists, shows or deletes runs.")
+    parser.add_argument("action", nargs="?", choices=("show", "delete"), help="default: list")
+    parser.add_argument("id", nargs="?", metavar="ID")
+
+
+def _runs(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
+    workspace = Workspace.default()
+    if options.action is None:
+        _list_runs(runs.list_runs(workspace), options, print_out)
+        return
+    run = runs.load(workspace, options.id or "")
+    report = _describe_run(run)
+    if options.action == "delete":
+        runs.delete(run)
+        report |= {"deleted": True}
+    if options.json or options.action == "show":
+        print_out(json.dumps(report, ensure_ascii=False, indent=None if options.json else 2))
+    else:
+        print_out(f"Deleted {run.name}.")
+
+
+def _list_runs(
+    found: Sequence[Run], options: argparse.Namespace, print_out: Callable[[str], None]
+) -> None:
+    reports = [_describe_run(run) for run in found]
+    if options.json:
+        print_out(json.dumps({"runs": reports}, ensure_ascii=False))
+        return
+    if not reports:
+        print_out("No runs yet. Start one with: tlstudio train ZIP")
+    for report in reports:
+        accuracy = report["accuracy"]
+        right = "      " if accuracy is None else f"{accuracy:6.1%}"
+        print_out(
+            f"{report['id']}  {right}  {report['state']:9}  {report['config']['backbone']:18}  "
+            f"{report['name']}  ({report['dataset_name']})"
+        )
+
+
+def _describe_run(run: Run) -> dict[str, Any]:
+    status = run.status()
+    return run.to_json() | {
+        "state": status.state,
+        "accuracy": status.evaluated.accuracy if status.evaluated else None,
+        "accuracy_interval": list(status.evaluated.interval) if status.evaluated else None,
+        "best_epoch": status.evaluated.best_epoch if status.evaluated else None,
+        "failed": status.failed.to_json() if status.failed else None,
+        "bundle": str(run.bundle) if status.has_model else None,
+    }
