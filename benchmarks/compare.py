@@ -1,0 +1,143 @@
+"""The textbook recipe and `tlstudio train`, side by side in one run.
+
+    python benchmarks/compare.py PHOTOS.zip [--seeds N] [--skip-textbook]
+
+Same photos, same split, same starting weights. Times are wall seconds with imports excluded on
+both sides; the one-time conversion of the backbone is reported apart. Cold means that no photo
+was ever seen; warm that all features are remembered; again that only the learning rate changed.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from tlcore import backbones, dataset
+from tlcore.backbones.build import EMBEDDING, build
+from tlcore.config import DEFAULT_BACKBONE
+from tlcore.workspace import HOME_VARIABLE, Workspace
+
+HERE = Path(__file__).parent
+
+
+def main() -> None:
+    """Runs both sides and prints a table."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("photos", type=Path)
+    parser.add_argument("--backbone", default=DEFAULT_BACKBONE)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--skip-textbook", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        _compare(options, Path(folder))
+
+
+def _compare(options: argparse.Namespace, folder: Path) -> None:
+    workspace = Workspace(folder / "workspace")
+    once = _train(options, workspace, seed=0)  # converts the backbone
+    for cache in ("features", "decoded"):
+        shutil.rmtree(workspace.root / "cache" / cache)
+    shutil.rmtree(workspace.datasets)
+    rows = {"cold": _train(options, workspace, seed=0)}
+    rows["warm"] = _train(options, workspace, seed=0)
+    rows["again, learning rate 0.003"] = _train(options, workspace, seed=0, learning_rate=0.003)
+    seeds = [_train(options, workspace, seed=seed) for seed in range(options.seeds)]
+    books: dict[str, dict[str, Any]] = {}
+    if not options.skip_textbook:
+        books = _textbook(options, workspace, folder)
+    _print(rows, books, seeds, once["seconds"]["convert"])
+
+
+def _train(options: argparse.Namespace, workspace: Workspace, **settings: float) -> dict[str, Any]:
+    command = [sys.executable, "-m", "tlcore", "train", options.photos, "--json"]
+    command += ["--backbone", options.backbone]
+    for name, value in settings.items():
+        command += [f"--{name.replace('_', '-')}", str(value)]
+    return _run(command, workspace)
+
+
+def _run(command: list[Any], workspace: Workspace) -> dict[str, Any]:
+    done = subprocess.run(
+        command,
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=HERE.parent,
+        env=os.environ | {HOME_VARIABLE: str(workspace.root)},
+    )
+    if done.returncode:
+        sys.exit(done.stderr)
+    report: dict[str, Any] = json.loads(done.stdout.strip().split("\n")[-1])
+    return report
+
+
+def _textbook(
+    options: argparse.Namespace, workspace: Workspace, folder: Path
+) -> dict[str, dict[str, Any]]:
+    photos = _lay_out(dataset.list_datasets(workspace), workspace, folder / "photos")
+    backbone = _save_backbone(options.backbone, folder / "backbone.keras")
+    command = [sys.executable, HERE / "textbook.py", photos, backbone]
+    return {
+        "with augmentation": _run(command, workspace),
+        "without": _run([*command, "--no-augment"], workspace),
+    }
+
+
+def _lay_out(manifests: list[dataset.Manifest], workspace: Workspace, target: Path) -> Path:
+    """Lays the photos out as `train/class` and `val/class`, with the split of seed 0."""
+    (manifest,) = (found for found in manifests if found.split_config.seed == 0)
+    for number, photo in enumerate(manifest.photos):
+        place = target / photo.split / photo.label
+        place.mkdir(parents=True, exist_ok=True)
+        source = dataset.photo_file(workspace, manifest.id, photo.sha256)
+        shutil.copyfile(source, place / f"{number:06}{Path(photo.path).suffix}")
+    return target
+
+
+def _save_backbone(name: str, target: Path) -> Path:
+    """Saves the same weights as a pooled Keras model whose input is scaled to [-1, 1]."""
+    import keras
+
+    spec = backbones.find(name)
+    model = build(spec, backbones.locate(spec))
+    scaled = model.get_layer("rescaling").output
+    keras.Model(scaled, model.get_layer(EMBEDDING).output).save(target)
+    return target
+
+
+def _print(
+    rows: dict[str, dict[str, Any]],
+    books: dict[str, dict[str, Any]],
+    seeds: list[dict[str, Any]],
+    convert: float,
+) -> None:
+    head = "".join(f" | textbook {name}: times faster" for name in books)
+    print(f"| tlstudio train | seconds | accuracy{head} |")
+    print("|---|---|---" + "|---" * len(books) + "|")
+    for name, report in rows.items():
+        seconds = report["seconds"]["total"]
+        ratios = "".join(f" | {book['seconds'] / seconds:.0f}" for book in books.values())
+        print(f"| {name} | {seconds:.2f} | {report['accuracy']:.3f}{ratios} |")
+    for name, book in books.items():
+        print(
+            f"textbook {name}: {book['seconds']:.1f} s for {book['epochs']} epochs, "
+            f"accuracy {book['val_accuracy'][-1]:.3f} (best epoch {max(book['val_accuracy']):.3f})"
+        )
+    accuracies = [report["accuracy"] for report in seeds]
+    print(
+        f"mean accuracy of {len(seeds)} seeds: {statistics.mean(accuracies):.4f} "
+        f"({', '.join(f'{value:.3f}' for value in accuracies)})"
+    )
+    print(f"one-time conversion of the backbone: {convert:.1f} s")
+    print(f"cold, second by second: {json.dumps(rows['cold']['seconds'])}")
+    print(f"warm, second by second: {json.dumps(rows['warm']['seconds'])}")
+
+
+if __name__ == "__main__":
+    main()

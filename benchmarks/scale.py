@@ -1,0 +1,75 @@
+"""Memory and time for many photos.
+
+    python benchmarks/scale.py [--photos N] [--classes K]
+
+Makes N small JPEG photos, trains on them on the command line and prints the peak of resident
+memory and the seconds.
+"""
+
+import argparse
+import io
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import psutil
+from PIL import Image
+
+from tlcore.workspace import HOME_VARIABLE
+
+
+def main() -> None:
+    """Prints peak memory, seconds and accuracy."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--photos", type=int, default=10_000)
+    parser.add_argument("--classes", type=int, default=10)
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "many.zip"
+        _write_zip(path, options.photos, options.classes)
+        _train(path, Path(folder) / "workspace")
+
+
+def _write_zip(path: Path, photos: int, classes: int) -> None:
+    rng = np.random.default_rng(0)
+    with zipfile.ZipFile(path, "w") as archive:
+        for number in range(photos):
+            label = number % classes
+            coarse = rng.integers(0, 256, (4, 4, 3), np.uint8)
+            coarse[label % 4, label // 4] = 255
+            picture = Image.fromarray(coarse).resize((160, 160), Image.Resampling.BICUBIC)
+            data = io.BytesIO()
+            picture.save(data, "JPEG", quality=85)
+            archive.writestr(f"class{label}/{number:06}.jpg", data.getvalue())
+
+
+def _train(path: Path, workspace: Path) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tlcore", "train", path, "--json"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=Path(__file__).parent.parent,
+        env=os.environ | {HOME_VARIABLE: str(workspace)},
+    )
+    peak = 0
+    watched = psutil.Process(process.pid)
+    while process.poll() is None:
+        peak = max(peak, watched.memory_info().rss)
+        try:
+            process.wait(0.05)
+        except subprocess.TimeoutExpired:
+            continue
+    assert process.stdout is not None
+    report = json.loads(process.stdout.read())
+    counts = sum(sum(split.values()) for split in report["counts"].values())
+    print(f"{counts:,} photos: peak resident memory {peak / 1e6:,.0f} MB")
+    print(f"seconds: {json.dumps(report['seconds'])}")
+
+
+if __name__ == "__main__":
+    main()
