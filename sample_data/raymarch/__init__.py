@@ -1,0 +1,1 @@
+"""A small signed-distance ray marcher for still lifes on a table."""
