@@ -1,0 +1,1 @@
+"""What the pages have in common. Nothing here decides anything about photos or models."""

@@ -1,0 +1,196 @@
+"""Every session key and every part of the address, typed, in one place."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import streamlit as st
+
+from _shared import forecast
+from _shared.forecast import PastRun
+from tlcore import events, runs
+from tlcore.config import TrainConfig
+from tlcore.dataset import Manifest, load_manifest
+from tlcore.errors import TLError
+from tlcore.events import RunStatus, StageMoved
+from tlcore.executors import LocalExecutor
+from tlcore.runs import Run
+from tlcore.workspace import Workspace, is_id
+
+# In the address.
+DATASET, RUN, LIKE = "dataset", "run", "like"
+
+# In the session.
+UPLOADS = "uploads"  # int: makes the key of the next uploader, which starts empty
+PROBLEM = "problem"  # TLError of the last upload, or None
+CELL = "cell"  # (run id, true class, named class) in view on Judge
+SHOWN_CLASS = "shown_class"  # and the dataset id: class in view on Photos
+ANSWERS = "answers"  # dict[(run id, photo key), answer] on Try
+SAMPLES_SHOWN = "samples_shown"  # run id whose three photos are shown on Try
+CAMERA = "camera"  # bool: the camera is open on Try
+DELETED = "deleted"  # (run id, name) of the run that can be brought back
+TIME_LEFT = "time_left"  # (run id, stage, seconds) last shown
+
+_NEWEST = 40
+
+
+def workspace() -> Workspace:
+    """Returns the folder that everything is in."""
+    return Workspace.default()
+
+
+def parameter(name: str) -> str | None:
+    """Returns a part of the address. Anybody may have written it."""
+    return st.query_params.get(name) or None
+
+
+def in_session(key: str, default: Any) -> Any:
+    """Returns what the session keeps under a key, put there on first use."""
+    return st.session_state.setdefault(key, default)
+
+
+@dataclass(frozen=True, kw_only=True)
+class View:
+    """What the address names.
+
+    Attributes:
+        dataset: The photos in view.
+        run: The run in view.
+        status: Where that run is.
+        problem: Why what the address names cannot be shown.
+    """
+
+    dataset: Manifest | None = None
+    run: Run | None = None
+    status: RunStatus | None = None
+    problem: TLError | None = None
+
+    @property
+    def has_model(self) -> bool:
+        """Whether there is something to judge, try and take away."""
+        return self.status is not None and self.status.has_model
+
+    @property
+    def parameters(self) -> dict[str, str]:
+        """The address of the same things on another page."""
+        named = {DATASET: self.dataset and self.dataset.id, RUN: self.run and self.run.id}
+        return {key: value for key, value in named.items() if value}
+
+
+def view() -> View:
+    """Opens what the address names; a bad address is a `problem`, never an exception."""
+    run_id, dataset_id = parameter(RUN), parameter(DATASET)
+    try:
+        if run_id:
+            run = runs.load(workspace(), run_id)
+            dataset = _dataset_of(run)
+            if dataset_id in (None, run.dataset_id):
+                return View(dataset=dataset, run=run, status=run.status())
+        return View(dataset=dataset_by_id(dataset_id) if dataset_id else None)
+    except TLError as problem:
+        return View(problem=problem)
+
+
+def _dataset_of(run: Run) -> Manifest | None:
+    try:
+        return dataset_by_id(run.dataset_id)
+    except TLError:
+        return None
+
+
+def dataset_by_id(dataset_id: str) -> Manifest:
+    """Opens a dataset, from memory where it has not changed.
+
+    Raises:
+        DatasetError: There is none, or it is damaged.
+    """
+    if not is_id(dataset_id):
+        return load_manifest(workspace(), dataset_id)
+    try:
+        changed = (workspace().dataset_dir(dataset_id) / "manifest.json").stat().st_mtime_ns
+    except OSError:
+        return load_manifest(workspace(), dataset_id)
+    return _opened(str(workspace().root), dataset_id, changed)
+
+
+@st.cache_resource(max_entries=2, show_spinner=False)
+def _opened(root: str, dataset_id: str, changed: int) -> Manifest:  # noqa: ARG001  the cache's key
+    return load_manifest(workspace(), dataset_id)
+
+
+def start_run(dataset: Manifest, config: TrainConfig) -> Run:
+    """Makes a run and puts it in line.
+
+    Raises:
+        StorageError: The workspace cannot be written.
+    """
+    run = runs.create(
+        workspace(),
+        config,
+        dataset_id=dataset.id,
+        dataset_version=dataset.version,
+        dataset_name=dataset.name,
+    )
+    LocalExecutor().start(run)
+    return run
+
+
+def newest_runs() -> list[tuple[Run, RunStatus]]:
+    """Returns the newest runs and where they are, newest first."""
+    return [(run, _heard(run)[0]) for run in runs.list_runs(workspace())[:_NEWEST]]
+
+
+def past_runs() -> list[PastRun]:
+    """Returns what finished runs took, newest first."""
+    heard = (_heard(run)[1] for run in runs.list_runs(workspace())[:_NEWEST])
+    return [past for past in heard if past is not None]
+
+
+def _heard(run: Run) -> tuple[RunStatus, PastRun | None]:
+    """Returns where a run is and what it took; a log that did not grow is not read again."""
+    try:
+        found = run.log.path.stat()
+    except OSError:
+        return run.status(), None
+    return _read(run, str(run.folder), found.st_size, found.st_mtime_ns)
+
+
+@st.cache_resource(max_entries=4 * _NEWEST, show_spinner=False)
+def _read(
+    _run: Run,
+    folder: str,  # noqa: ARG001  the cache's key, with what follows
+    size: int,  # noqa: ARG001
+    changed: int,  # noqa: ARG001
+) -> tuple[RunStatus, PastRun | None]:
+    said = _run.events()
+    status = events.status(said)
+    if status.finished is None or not status.epochs:
+        return status, None
+    looks = [each for each in said if isinstance(each, StageMoved) and each.stage == "features"]
+    past = PastRun(
+        backbone=_run.config.backbone,
+        dataset_id=_run.dataset_id,
+        photos=looks[-1].total if looks else 0,
+        epochs=_run.config.epochs,
+        remembered=looks[-1].remembered if looks else 0,
+        seconds=status.finished.seconds,
+    )
+    return status, past
+
+
+def shares_of(run: Run, past: Sequence[PastRun]) -> dict[str, float]:
+    """Returns what share of the way to its result each stage of a run takes."""
+    return forecast.weights(
+        past,
+        backbone=run.config.backbone,
+        dataset_id=run.dataset_id,
+        epochs=run.config.epochs,
+    )
+
+
+def now() -> float:
+    """Returns seconds since 1970."""
+    return time.time()

@@ -1,0 +1,121 @@
+"""How numbers, times and other people's words are written on a page."""
+
+from __future__ import annotations
+
+import html
+import re
+import unicodedata
+from collections.abc import Sequence
+
+_PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|~><&$\"'^=])")
+# Markdown on a page turns these into icons, links and addresses even when escaped.
+_ACTIVE = re.compile(r"(?i)(:|@|www)(?=\S)")
+_ZERO_WIDTH = "\u200b"
+_FIRST_ISOLATE, _END_ISOLATE = "\u2068", "\u2069"
+_LEFT_TO_RIGHT = {"L", "EN", "ES", "ET", "CS", "NSM", "BN", "B", "S", "WS", "ON"}
+_MANY = 1_000
+
+
+def plain(text: str, longest: int = 120) -> str:
+    """Returns a name that somebody else chose, for markdown: nothing in it has a meaning."""
+    escaped = _PUNCTUATION.sub(r"\\\1", short(text, longest))
+    return isolated(_ACTIVE.sub(rf"\1{_ZERO_WIDTH}", escaped))
+
+
+def as_html(text: str, longest: int = 120) -> str:
+    """Returns a name that somebody else chose, for HTML and for labels of charts."""
+    return isolated(html.escape(short(text, longest)))
+
+
+def isolated(text: str) -> str:
+    """Keeps right-to-left text from turning round what stands beside it."""
+    if all(unicodedata.bidirectional(letter) in _LEFT_TO_RIGHT for letter in text):
+        return text
+    return f"{_FIRST_ISOLATE}{text}{_END_ISOLATE}"
+
+
+def short(text: str, longest: int) -> str:
+    """Returns `text` on one line, its middle left out where it is too long."""
+    line = " ".join(text.split())
+    if len(line) <= longest:
+        return line
+    head = (longest - 1) * 2 // 3
+    return f"{line[:head]}…{line[head + 1 - longest :]}"
+
+
+def count(number: int) -> str:
+    """Returns "1,000"."""
+    return f"{number:,}"
+
+
+def counted(number: int, one: str, many: str | None = None) -> str:
+    """Returns "1 photo" or "1,000 photos"."""
+    return f"{count(number)} {one if number == 1 else many or one + 's'}"
+
+
+def number_of_percent(share: float, total: int) -> str:
+    """Returns "89", or "88.7" where `total` photos are enough to tell."""
+    return f"{100 * share:.{1 if total >= _MANY else 0}f}"
+
+
+def percent(share: float, total: int = 0) -> str:
+    """Returns "89 %"."""
+    return f"{number_of_percent(share, total)} %"
+
+
+def span(interval: Sequence[float], total: int, joined: str = "to") -> str:
+    """Returns "84 to 93"."""
+    low, high = (number_of_percent(share, total) for share in interval)
+    return f"{low} {joined} {high}"
+
+
+def duration(seconds: float) -> str:
+    """Returns "0.4 s", "8 s" or "1 min 20 s"."""
+    if seconds < 0.95:
+        return f"{max(0.1, seconds):.1f} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        minutes, rest = divmod(whole, 60)
+        return f"{minutes} min {rest} s" if rest else f"{minutes} min"
+    hours, minutes = divmod(round(whole / 60), 60)
+    return f"{hours} h {minutes} min" if minutes else f"{hours} h"
+
+
+def about(seconds: float) -> str:
+    """Returns a time to come, no finer than it can be known: "4 s", "40 s", "2 min"."""
+    if seconds < 10:
+        return f"{max(1, round(seconds))} s"
+    if seconds < 55:
+        return f"{5 * round(seconds / 5)} s"
+    minutes = max(1, round(seconds / 60))
+    if minutes < 60:
+        return f"{minutes} min"
+    return f"{max(1, round(minutes / 60))} h"
+
+
+def ago(seconds: float) -> str:
+    """Returns how long ago something was: "12 minutes ago"."""
+    for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
+        if seconds >= size:
+            return f"{counted(int(seconds // size), unit)} ago"
+    return "just now"
+
+
+def megabytes(size: int) -> str:
+    """Returns "19 MB" for a number of bytes."""
+    value = size / 1e6
+    return f"{value:.0f} MB" if value >= 9.5 else f"{value:.1f} MB"
+
+
+def ordinal(number: int) -> str:
+    """Returns "Second", "Third", "4th"."""
+    words = {1: "First", 2: "Second", 3: "Third"}
+    return words.get(number, f"{number}th")
+
+
+def listed(names: Sequence[str], most: int = 3) -> str:
+    """Returns "a, b, c and 4 more"."""
+    shown = ", ".join(names[:most])
+    return f"{shown} and {count(len(names) - most)} more" if len(names) > most else shown
