@@ -10,8 +10,10 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
+import threading
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -20,12 +22,16 @@ from typing import Self
 import numpy as np
 
 from tlcore.backbones.trunk import BATCH, Trunk
+from tlcore.errors import StorageError
 from tlcore.workspace import storage_errors
 
 # View 0 is the photo itself; augmented copies name their parameters and seed.
 PLAIN_VIEW = "plain"
 _QUERY_KEYS = 500
 _COMMIT_PHOTOS = 64
+_BUSY_SECONDS = 30.0
+# Each takes some 40 MB.
+_MOST_TRUNKS = 16
 DEFAULT_LIMIT_BYTES = 5 * 1024**3
 
 
@@ -51,7 +57,14 @@ class FeatureStore:
         self._connection.close()
 
     def get(self, keys: Sequence[str], view: str = PLAIN_VIEW) -> dict[str, np.ndarray]:
-        """Returns the known embeddings among `keys`, float32 [d] each."""
+        """Returns the known embeddings among `keys`, float32 [d] each; none of a damaged file."""
+        try:
+            return self._get(keys, view)
+        except sqlite3.DatabaseError as error:
+            self._begin_anew(error)
+            return {}
+
+    def _get(self, keys: Sequence[str], view: str) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
         for chunk in _chunks(list(dict.fromkeys(keys)), _QUERY_KEYS):
             marks = ",".join("?" * len(chunk))
@@ -69,8 +82,24 @@ class FeatureStore:
             StorageError: The disk is full.
         """
         values = [(key, view, np.asarray(v, np.float32).tobytes()) for key, v in rows]
-        with storage_errors(self.path), _full_disk_as_oserror(), self._connection:
+        with storage_errors(self.path), _full_disk_as_oserror():
+            try:
+                self._put(values)
+            except sqlite3.DatabaseError as error:
+                self._begin_anew(error)
+                self._put(values)
+
+    def _put(self, values: Sequence[tuple[str, str, bytes]]) -> None:
+        with self._connection:
             self._connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", values)
+
+    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
+        """Throws a damaged file away: it is worth nothing and costs only time."""
+        if not _is_damage(error):
+            raise error
+        self._connection.close()
+        _delete(self.path)
+        self._connection = _connect(self.path)
 
     def __len__(self) -> int:
         return int(self._connection.execute("SELECT COUNT(*) FROM features").fetchone()[0])
@@ -79,15 +108,31 @@ class FeatureStore:
 def _open(path: Path) -> sqlite3.Connection:
     try:
         return _connect(path)
-    except sqlite3.DatabaseError:
-        # A damaged cache is worth nothing and costs only time: begin a new one.
-        for stale in (path, *path.parent.glob(f"{path.name}-*")):
-            stale.unlink(missing_ok=True)
+    except sqlite3.DatabaseError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
+            raise StorageError(
+                f"The memory of photos {path.name} is in use by another program.",
+                hint="Wait until it is done, then start the run again.",
+            ) from error
+        if not _is_damage(error):
+            raise
+        _delete(path)
         return _connect(path)
 
 
+def _is_damage(error: sqlite3.DatabaseError) -> bool:
+    # The low byte is the kind; a locked file or a full disk is no reason to delete anything.
+    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
+    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def _delete(path: Path) -> None:
+    for stale in (path, *path.parent.glob(f"{path.name}-*")):
+        stale.unlink(missing_ok=True)
+
+
 def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=30, check_same_thread=False)
+    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
     try:
         connection.execute("PRAGMA journal_mode=WAL")
         connection.execute("PRAGMA synchronous=NORMAL")
@@ -140,7 +185,8 @@ def extract(
     Args:
         keys: SHA-256 of each photo; may repeat.
         load: Gives the decoded photo of a key, uint8 [h, w, 3]. Called in threads.
-        open_trunk: Opens the trunk; not called when all is remembered.
+        open_trunk: Opens the trunk with one thread; called once in each of some threads, and not
+            at all when all is remembered.
         store: The space of that trunk.
         on_progress: Called with (done, total, remembered) after each commit.
         should_stop: Asked after each batch.
@@ -158,14 +204,17 @@ def extract(
     report = on_progress or (lambda done, total, remembered: None)
     report(remembered, total, remembered)
     if unknown:
-        trunk = open_trunk()
         pending: list[tuple[str, np.ndarray]] = []
-        for batch, vectors in _passes(unknown, load, trunk, should_stop or (lambda: False)):
-            pending += zip(batch, vectors, strict=True)
-            if len(pending) >= _COMMIT_PHOTOS:
-                _commit(pending, store, known)
-                report(len(known), total, remembered)
-        _commit(pending, store, known)
+        try:
+            for batch, vectors in _passes(
+                unknown, load, open_trunk, should_stop or (lambda: False)
+            ):
+                pending += zip(batch, vectors, strict=True)
+                if len(pending) >= _COMMIT_PHOTOS:
+                    _commit(pending, store, known)
+                    report(len(known), total, remembered)
+        finally:
+            _commit(pending, store, known)
         report(len(known), total, remembered)
     if len(known) < total:
         return None
@@ -185,25 +234,38 @@ def _commit(
 def _passes(
     keys: Sequence[str],
     load: Callable[[str], np.ndarray],
-    trunk: Trunk,
+    open_trunk: Callable[[], Trunk],
     should_stop: Callable[[], bool],
 ) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Decodes ahead in threads while the trunk works, at most a few batches ahead."""
+    """Decodes and looks in threads, each with a trunk of its own, a few batches ahead.
+
+    One interpreter of several threads waits at each layer for the slowest of them, which a
+    decoding thread has just pushed aside; interpreters of one thread each never wait.
+    """
+    own = threading.local()
+
+    def look(batch: list[str]) -> np.ndarray:
+        pixels = np.stack([load(key) for key in batch])
+        if not hasattr(own, "trunk"):
+            own.trunk = open_trunk()
+        vectors: np.ndarray = own.trunk.embed(pixels)
+        return vectors
+
+    workers = min(os.cpu_count() or 1, _MOST_TRUNKS)
     batches = _chunks(keys, BATCH)
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
-        ahead: list[tuple[list[str], list[Future[np.ndarray]]]] = []
-
-        def fill() -> None:
-            for batch in islice(batches, 4 - len(ahead)):
-                ahead.append((batch, [pool.submit(load, key) for key in batch]))
-
-        fill()
-        while ahead and not should_stop():
-            batch, photos = ahead.pop(0)
-            pixels = np.stack([photo.result() for photo in photos])
-            fill()
-            yield batch, trunk.embed(pixels)
-        pool.shutdown(cancel_futures=True)
+    with ThreadPoolExecutor(workers, thread_name_prefix="pass") as pool:
+        ahead = deque((batch, pool.submit(look, batch)) for batch in islice(batches, 3 * workers))
+        try:
+            while ahead and not should_stop():
+                batch, vectors = ahead.popleft()
+                done = vectors.result()
+                ahead.extend((batch, pool.submit(look, batch)) for batch in islice(batches, 1))
+                yield batch, done
+            for batch, vectors in ahead:  # it was stopped: what is under way is kept, too
+                if not vectors.cancel():
+                    yield batch, vectors.result()
+        finally:
+            pool.shutdown(cancel_futures=True)
 
 
 def _chunks(values: Sequence[str], size: int) -> Iterator[list[str]]:
@@ -243,5 +305,4 @@ def evict(
         if cache_use(folder).bytes <= limit_bytes:
             return
         if space != keep:
-            for file in (space, *folder.glob(f"{space.name}-*")):
-                file.unlink(missing_ok=True)
+            _delete(space)

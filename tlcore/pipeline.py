@@ -218,7 +218,7 @@ def _look(job: _Job, trunk: TrunkFile, photos: Sequence[Photo]) -> features.Extr
             extraction = features.extract(
                 keys,
                 job.load,
-                lambda: Trunk(trunk.path),
+                lambda: Trunk(trunk.path, threads=1),
                 store,
                 on_progress=lambda done, total, known: job.stage("features", done, total, known),
                 should_stop=job.should_stop,
