@@ -536,7 +536,7 @@ def test_a_long_name_loses_its_middle() -> None:
 @pytest.mark.parametrize("name", ["=1+1", "+1", "-1", "@x", "\t=1"])
 def test_no_cell_of_a_csv_is_a_formula(name: str) -> None:
     text = csv_bytes([name, "n"], [[name, -0.5]]).decode("utf-8-sig")
-    assert text == f"'{name},n\n'{name},-0.5\r\n"
+    assert text == f"'{name},n\n'{name},-0.5\n"
 
 
 SECONDS = {"decode": 1.0, "features": 9.0, "head": 2.0, "evaluate": 0.5}

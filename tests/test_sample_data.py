@@ -16,6 +16,11 @@ from sklearn.model_selection import StratifiedKFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from tlcore import backbones, images
+from tlcore.backbones import Trunk
+from tlcore.config import DEFAULT_BACKBONE
+from tlcore.workspace import Workspace
+
 SAMPLE_DATA = Path(__file__).resolve().parents[1] / "sample_data"
 sys.path.insert(0, str(SAMPLE_DATA))
 
@@ -97,6 +102,19 @@ def test_colour_histograms_cannot_tell_the_classes_apart(
     model = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
     folds = StratifiedKFold(5, shuffle=True, random_state=0)
     assert cross_val_score(model, features, labels, cv=folds).mean() < MOST_COLOUR_ACCURACY
+
+
+def test_the_frozen_features_of_the_default_backbone_tell_the_classes_apart(
+    pictures: dict[str, bytes], studio: Workspace
+) -> None:
+    spec = backbones.find(DEFAULT_BACKBONE)
+    trunk = Trunk(backbones.trunk_file(spec, backbones.locate(spec), studio).path)
+    photos = [images.load(content, spec.size) for content in pictures.values()]
+    embeddings = np.concatenate([trunk.embed(photo[None]) for photo in photos])
+    classifier = make_pipeline(StandardScaler(), LogisticRegression(max_iter=2000))
+    folds = StratifiedKFold(5, shuffle=True, random_state=0)
+    labels = [class_of(name) for name in pictures]
+    assert cross_val_score(classifier, embeddings, labels, cv=folds).mean() >= 0.9
 
 
 def test_rendering_a_scene_twice_gives_the_same_bytes() -> None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -35,6 +36,11 @@ FORMAT = 1
 TRUNK, HEAD, MODEL, INFO = "trunk.tflite", "head.npz", "model.keras", "bundle.json"
 AGREEMENT_PHOTOS = 64
 AGREEMENT_TOLERANCE = 1e-4
+# What NumPy raises on a file that holds no arrays.
+_UNREADABLE = (
+    *(OSError, EOFError, BadZipFile, zlib.error, MemoryError, NotImplementedError),
+    *(LookupError, TypeError, ValueError),
+)
 _RESIZE = (
     "The whole photo, upright, to the input size: Pillow bilinear with antialias; a JPEG may be "
     "decoded smaller first, never below twice the input size."
@@ -117,6 +123,7 @@ class BundleInfo:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> BundleInfo:
+        _refuse_nonsense(values)
         agreement = values["agreement"]
         height, width = values["input"]["size"]
         return cls(
@@ -132,6 +139,19 @@ class BundleInfo:
             versions=values["versions"],
             agreement=Agreement(**agreement) if agreement else None,
         )
+
+
+def _refuse_nonsense(values: Mapping[str, Any]) -> None:
+    classes, sure_from = values["classes"], values["thresholds"]["sure"]
+    if not isinstance(classes, list) or not all(isinstance(label, str) for label in classes):
+        raise ValueError("the classes are no list of names")
+    if not 2 <= len(classes) == len(set(classes)):
+        raise ValueError("there must be two or more classes, all different")
+    if not isinstance(sure_from, int | float | None):
+        raise TypeError(f"{sure_from!r} is no probability")
+    for name in ("metrics", "dataset", "backbone", "config", "versions"):
+        if not isinstance(values[name], dict):
+            raise TypeError(f"{name} has no entries")
 
 
 def describe_backbone(spec: BackboneSpec, weights_sha256: str) -> dict[str, Any]:
@@ -187,7 +207,7 @@ def read_info(folder: Path) -> BundleInfo:
             f"{folder} is no bundle: there is no {INFO} in it.",
             hint="Give the folder that training wrote.",
         ) from None
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ArithmeticError, LookupError, RecursionError, TypeError, ValueError) as error:
         raise BundleError(
             f"{INFO} in {folder.name} is damaged: {error}.", hint="Train the model again."
         ) from error
@@ -200,13 +220,19 @@ def read_head(folder: Path, info: BundleInfo) -> tuple[np.ndarray, np.ndarray]:
         BundleError: The file is missing, damaged, or does not fit the classes.
     """
     try:
-        with np.load(folder / HEAD, allow_pickle=False) as arrays:
+        with (folder / HEAD).open("rb") as file:
+            arrays = np.load(file, allow_pickle=False)
             kernel, bias = arrays["kernel"], arrays["bias"]
-    except (OSError, ValueError, KeyError, BadZipFile) as error:
+    except _UNREADABLE as error:
         raise BundleError(
             f"{HEAD} in {folder.name} cannot be read: {error}.", hint="Train the model again."
         ) from error
     units = 1 if len(info.classes) == 2 else len(info.classes)
+    if any(part.dtype.kind != "f" or not np.isfinite(part).all() for part in (kernel, bias)):
+        raise BundleError(
+            f"{HEAD} in {folder.name} holds something other than numbers.",
+            hint="Train the model again.",
+        )
     if kernel.ndim != 2 or kernel.shape[1] != units or bias.shape != (units,):
         raise BundleError(
             f"{HEAD} in {folder.name} does not fit the {len(info.classes)} classes.",

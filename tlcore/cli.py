@@ -89,7 +89,8 @@ def _clean_stdout() -> Iterator[Callable[[str], None]]:
     """Sends what libraries print to stderr, and gives a function that prints to stdout."""
     sys.stdout.flush()
     kept = os.dup(1)
-    with os.fdopen(kept, "w", encoding="utf-8") as out:
+    # Bytes of a file name that are no UTF-8 are escaped, in JSON as in text.
+    with os.fdopen(kept, "w", encoding="utf-8", errors="backslashreplace") as out:
         os.dup2(2, 1)
         try:
             yield lambda text: print(text, file=out, flush=True)
@@ -251,6 +252,12 @@ def _print_report(
 
 
 def _refuse_occupied(out: Path) -> None:
+    above = next((folder for folder in out.absolute().parents if folder.exists()), out)
+    if not above.is_dir():
+        raise StorageError(
+            f"{out} cannot be written: {above} is no folder.",
+            hint="Choose another place for --out.",
+        )
     if not out.exists() or (out.is_dir() and not any(out.iterdir())):
         return
     if not (out / "bundle.json").is_file():

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, fields
 from typing import Any
@@ -90,9 +89,10 @@ class _Rule:
     def check(self, name: str, value: Any) -> None:
         number = isinstance(value, (int, float)) and not isinstance(value, bool)
         right_kind = number and (self.kind is float or isinstance(value, int))
-        if not right_kind or not math.isfinite(value) or not self.valid(value):
+        # No range holds NaN or infinity: comparisons with them are false.
+        if not right_kind or not self.valid(value):
             raise ConfigError(
-                f"{name.replace('_', ' ')} must be {self.wanted}, but it is {value}.",
+                f"{name.replace('_', ' ')} must be {self.wanted}, but it is {str(value)[:40]}.",
                 hint=self.hint,
             )
 

@@ -166,5 +166,8 @@ def sure_threshold(
     order = np.argsort(-top, kind="stable")
     right = (predicted.argmax(axis=1) == truth)[order]
     share = np.cumsum(right) / np.arange(1, len(right) + 1)
-    good = np.flatnonzero((share >= wanted) & (top[order] >= 0.5))
-    return float(top[order][good[-1]]) if len(good) else None
+    falling = top[order]
+    # Answers of equal probability are sure together: only the last of them has all in its share.
+    is_last = np.append(falling[1:] < falling[:-1], True)[: len(falling)]
+    good = np.flatnonzero((share >= wanted) & (falling >= 0.5) & is_last)
+    return float(falling[good[-1]]) if len(good) else None

@@ -6,7 +6,9 @@ nowhere else.
 
 from __future__ import annotations
 
+import errno
 import json
+import math
 import os
 import time
 from collections.abc import Mapping, Sequence
@@ -169,9 +171,15 @@ def parse(line: str) -> Event | None:
         kind = _TYPES[values.pop("type")]
         known = {entry.name for entry in fields(kind)}
         event = kind(**{key: value for key, value in values.items() if key in known})
-    except (ValueError, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None
-    return event
+    return event if _has_numbers(event) else None
+
+
+def _has_numbers(event: Event) -> bool:
+    """Tells whether there are numbers where readers will compute with them."""
+    names = (entry.name for entry in fields(event) if entry.type in ("int", "float"))
+    return all(isinstance(getattr(event, name), int | float) for name in names)
 
 
 class EventLog:
@@ -193,7 +201,9 @@ class EventLog:
                 # A killed writer may have left half a line: the newline ends it.
                 if os.fstat(handle).st_size and not self._ends_with_newline():
                     line = "\n" + line
-                os.write(handle, line.encode())
+                data = line.encode(errors="backslashreplace")
+                if os.write(handle, data) < len(data):  # the rest found no room
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             finally:
                 os.close(handle)
 
@@ -260,7 +270,8 @@ class RunStatus:
     @property
     def best_epoch(self) -> EpochEnded | None:
         """The epoch with the lowest validation loss, the earliest of equals."""
-        return min(self.epochs, key=lambda epoch: epoch.val_loss, default=None)
+        told = (epoch for epoch in self.epochs if not math.isnan(epoch.val_loss))
+        return min(told, key=lambda epoch: epoch.val_loss, default=None)
 
 
 def status(events: Sequence[Event]) -> RunStatus:
@@ -268,6 +279,9 @@ def status(events: Sequence[Event]) -> RunStatus:
     newest = max((i for i, event in enumerate(events) if isinstance(event, Queued)), default=0)
     values: dict[str, Any] = {"stage_seconds": {}, "epochs": (), "warnings": ()}
     for event in events[newest:]:
+        # The stage before the event lasted until the event, whatever the event says.
+        if stage := values.get("stage"):
+            values["stage_seconds"][stage] = event.time - values["stage_started_at"]
         _apply(values, event)
         values["last_at"] = event.time
     return RunStatus(**values)
@@ -299,4 +313,3 @@ def _apply_stage(values: dict[str, Any], event: StageMoved) -> None:
     if values.get("stage") != event.stage:
         values |= {"stage": event.stage, "stage_started_at": event.time}
     values |= {"done": event.done, "total": event.total, "remembered": event.remembered}
-    values["stage_seconds"][event.stage] = event.time - values["stage_started_at"]

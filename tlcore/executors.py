@@ -63,7 +63,7 @@ class InlineExecutor:
         Raises:
             TLError: The run failed; the same words are in its events.
         """
-        runs.enqueue(run)
+        runs.enqueue(run, offer=False)
         self.result = perform(run, on_event=self._on_event)
 
 

@@ -62,6 +62,11 @@ def _require_agreement(folder: Path, info: BundleInfo) -> None:
         raise BundleError(
             "The Keras model is not packed yet.", hint="Wait until the run is done, then try again."
         )
+    for name in (bundle.TRUNK, bundle.HEAD):
+        if not (folder / name).is_file():
+            raise BundleError(
+                f"{name} is missing in {folder.name}.", hint="Give the whole folder of the model."
+            )
     if not info.agreement.holds:
         same, photos = info.agreement.same_label, info.agreement.photos
         raise BundleError(
@@ -130,6 +135,8 @@ def load(path):
     with Image.open(path) as photo:
         photo.draft("RGB", ({2 * width}, {2 * height}))
         photo = ImageOps.exif_transpose(photo)
+        if photo.mode.startswith("I"):  # 16-bit greys
+            photo = Image.fromarray((np.asarray(photo) / 257).clip(0, 255).round().astype("uint8"))
         if photo.has_transparency_data:
             photo = photo.convert("RGBA")
             white = Image.new("RGBA", photo.size, "white")

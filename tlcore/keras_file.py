@@ -17,7 +17,7 @@ import numpy as np
 
 from tlcore.backbones.build import EMBEDDING, build
 from tlcore.backbones.table import BackboneSpec
-from tlcore.backbones.trunk import trunk_file
+from tlcore.backbones.trunk import BATCH, trunk_file
 from tlcore.errors import BundleError
 from tlcore.workspace import Workspace, atomic_path
 
@@ -105,7 +105,7 @@ def load(path: Path) -> keras.Model:
 
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
-    except (OSError, ValueError, TypeError, KeyError, zipfile.BadZipFile) as error:
+    except Exception as error:  # Parsers raise anything at all on hostile bytes.
         raise BundleError(
             f"{path.name} cannot be opened: {str(error)[:200]}.",
             hint="It is missing, damaged or was not written by this program.",
@@ -124,7 +124,11 @@ def predict(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     """
     import tensorflow as tf
 
-    # `model.predict` and an eager call take twice and ten times as long on first use.
+    # `model.predict` and an eager call take twice and ten times as long on first use. All photos
+    # at once would take 600 MB more, which the worker never gives back.
     compiled = tf.function(lambda image: model(image, training=False))
     shape = tf.TensorSpec((None, *pixels.shape[1:]), tf.float32)
-    return compiled.get_concrete_function(shape)(tf.constant(pixels, tf.float32)).numpy()
+    run = compiled.get_concrete_function(shape)
+    starts = range(0, len(pixels), BATCH)
+    rows = [run(tf.constant(pixels[i : i + BATCH], tf.float32)).numpy() for i in starts]
+    return np.concatenate(rows)

@@ -15,6 +15,9 @@ from tlcore.backbones.trunk import BATCH, Trunk, is_trusted
 from tlcore.errors import ArchiveError, BundleError, PhotoError
 from tlcore.workspace import Workspace
 
+# A photo's bytes or file, or why it cannot be read.
+Source = bytes | Path | PhotoError
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prediction:
@@ -68,10 +71,17 @@ class Predictor:
                 f"The trunk in {folder.name} takes photos of another size than bundle.json says.",
                 hint="The bundle was mixed from two models; train the model again.",
             )
+        if self._trunk.embedding_size != len(self._kernel):
+            raise BundleError(
+                f"{bundle.HEAD} in {folder.name} does not fit its trunk.",
+                hint="The bundle was mixed from two models; train the model again.",
+            )
         self._lock = threading.Lock()
 
     def probabilities(self, pixels: np.ndarray) -> np.ndarray:
         """Returns float32 [n, classes] for decoded photos, uint8 [n, h, w, 3]."""
+        if not len(pixels):
+            return np.empty((0, len(self.info.classes)), np.float32)
         with self._lock:
             embeddings = [
                 self._trunk.embed(pixels[start : start + BATCH])
@@ -79,14 +89,16 @@ class Predictor:
             ]
         return head.probabilities(np.concatenate(embeddings), self._kernel, self._bias)
 
-    def predict(self, photos: Iterable[tuple[str, bytes | Path]]) -> Iterator[Prediction]:
+    def predict(self, photos: Iterable[tuple[str, Source]]) -> Iterator[Prediction]:
         """Names photos one after another; an unreadable one is reported, never a stop.
 
         Args:
-            photos: Pairs of a name to report and the file's bytes or path.
+            photos: Pairs of a name to report and the file's bytes or path, or why there are none.
         """
         for name, source in photos:
             try:
+                if isinstance(source, PhotoError):
+                    raise source
                 pixels = images.load(source, self.info.input_size)
             except PhotoError as error:
                 yield Prediction(path=name, probabilities={}, error=error.message)
@@ -120,11 +132,11 @@ def _trunk_path(folder: Path, workspace: Workspace, *, rebuild: bool) -> Path:
     )
 
 
-def photos_of(sources: Sequence[Path]) -> Iterator[tuple[str, bytes | Path]]:
+def photos_of(sources: Sequence[Path]) -> Iterator[tuple[str, Source]]:
     """Lists the photos of files, folders and zips.
 
     Yields:
-        The path as given, or as inside the folder or zip, and the photo.
+        The path as given, or as inside the folder or zip, and the photo, or why it cannot be read.
 
     Raises:
         ArchiveError: A source does not exist, or a zip cannot be used.
@@ -138,10 +150,13 @@ def photos_of(sources: Sequence[Path]) -> Iterator[tuple[str, bytes | Path]]:
             yield str(source), source
 
 
-def _members(source: Path) -> Iterator[tuple[str, bytes]]:
+def _members(source: Path) -> Iterator[tuple[str, Source]]:
     with archive.open_source(source) as opened:
         for member in opened.members():
             try:
-                yield member.path, opened.read(member)
-            except PhotoError:
-                continue
+                content: Source = opened.read(member)
+            except PhotoError as error:
+                content = error
+            yield member.path, content
+        for skipped in opened.skipped:
+            yield skipped.path, PhotoError(skipped.reason, hint="Pack it again, or leave it out.")

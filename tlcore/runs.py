@@ -77,6 +77,8 @@ class Run:
 
     def is_held(self) -> bool:
         """Tells whether a living process works on this run."""
+        if not self.folder.is_dir():  # taking the lock would make a deleted folder again
+            return False
         lock = self.lock()
         try:
             lock.acquire(blocking=False)
@@ -181,6 +183,11 @@ def _unknown(run_id: str) -> RunError:
     )
 
 
+def _require_folder(run: Run) -> None:
+    if not run.folder.is_dir():
+        raise _unknown(run.id)
+
+
 def list_runs(workspace: Workspace) -> list[Run]:
     """Returns all runs, newest first; damaged folders are left out."""
     found = []
@@ -203,8 +210,9 @@ def rename(run: Run, name: str) -> Run:
     """Gives a run another name.
 
     Raises:
-        RunError: The name is empty.
+        RunError: The name is empty, or the run was deleted.
     """
+    _require_folder(run)
     shown = " ".join(name.split())[:_MAX_NAME]
     if not shown:
         raise RunError("A run needs a name.", hint="Type at least one letter.")
@@ -217,9 +225,10 @@ def delete(run: Run) -> None:
     """Moves a run to the trash, from where `restore` brings it back for a day.
 
     Raises:
-        RunError: The run still works.
+        RunError: The run still works, or it was deleted.
     """
-    if run.status().state == "running" and run.is_held():
+    _require_folder(run)
+    if run.status().is_active and run.is_held():
         raise RunError(f"{run.name} is still training.", hint="Stop it first, then delete it.")
     unmark_queued(run)
     trash = run.workspace.runs / _TRASH
@@ -289,21 +298,32 @@ def queued_ids(workspace: Workspace) -> list[str]:
     return list(dict.fromkeys(mark.name.split("-", 1)[1] for mark in _marks(workspace)))
 
 
-def enqueue(run: Run) -> None:
+def enqueue(run: Run, *, offer: bool = True) -> None:
     """Asks for a run to be done, now or again. What was asked before is forgotten.
 
+    Args:
+        run: The run.
+        offer: Whether the worker may take it; no if this process does it at once.
+
     Raises:
-        RunError: The run waits or works already.
+        RunError: The run waits or works already, or it was deleted.
     """
+    _require_folder(run)
     if run.events() and run.status().is_active and (run.is_held() or _marks(run.workspace, run.id)):
         raise RunError(f"{run.name} is already under way.", hint="Wait for it, or stop it.")
     (run.folder / "stop").unlink(missing_ok=True)
     run.log.append(events.Queued())
-    mark_queued(run)
+    if offer:
+        mark_queued(run)
 
 
 def request_stop(run: Run) -> None:
-    """Asks a run to stop. One that only waits is cancelled at once."""
+    """Asks a run to stop. One that only waits is cancelled at once.
+
+    Raises:
+        RunError: The run was deleted.
+    """
+    _require_folder(run)
     write_atomic(run.folder / "stop", b"")
     if run.status().state == "queued" and not run.is_held():
         unmark_queued(run)

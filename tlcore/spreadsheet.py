@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from tlcore.predict import Prediction
@@ -19,19 +19,38 @@ def safe_cell(text: str) -> str:
     return f"'{text}" if text.startswith(_FORMULA_STARTS) else text
 
 
-def predictions_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
-    """Returns a CSV table: path, label, one probability a class, error."""
+def table_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
+    """Returns a table as CSV, in which no text is a formula."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
-    writer.writerow(["path", "label", *map(safe_cell, classes), "error"])
-    for prediction in predictions:
-        shares = [
-            f"{prediction.probabilities[label]:.6f}" if prediction.error is None else ""
-            for label in classes
-        ]
-        label, error = prediction.label or "", prediction.error or ""
-        writer.writerow([safe_cell(prediction.path), safe_cell(label), *shares, safe_cell(error)])
+    for row in (header, *rows):
+        writer.writerow([safe_cell(cell) if isinstance(cell, str) else cell for cell in row])
     return buffer.getvalue()
+
+
+def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
+    """Returns `table_csv` as UTF-8 with the mark by which spreadsheet programs know it."""
+    return table_csv(header, rows).encode("utf-8-sig")
+
+
+def predictions_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:
+    """Returns a CSV table: path, label, one probability a class, error."""
+    rows = (
+        [
+            prediction.path,
+            prediction.label or "",
+            *_shares(prediction, classes),
+            prediction.error or "",
+        ]
+        for prediction in predictions
+    )
+    return table_csv(["path", "label", *classes, "error"], rows)
+
+
+def _shares(prediction: Prediction, classes: Sequence[str]) -> list[str]:
+    if prediction.error is not None:
+        return [""] * len(classes)
+    return [f"{prediction.probabilities[label]:.6f}" for label in classes]
 
 
 def write_predictions(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import subprocess
@@ -17,6 +18,7 @@ from tlcore import runs
 from tlcore.worker import KILLED, active_lock, is_held, read_states, supervisor_lock
 from tlcore.workspace import Workspace
 
+_LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 5.0
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
@@ -60,12 +62,20 @@ class Supervisor:
     def _watch(self) -> None:
         try:
             while not self._stop.is_set():
-                if self._is_in_charge():
-                    self._bury()
-                    self._provide()
+                try:
+                    self._look()
+                except Exception:  # noqa: BLE001 - whatever it is, the next look may go well
+                    # A disk that is full now must not leave the server without a worker for good.
+                    _LOG.exception("The worker could not be looked after; trying again.")
+                    self._stop.wait(_FIRST_DELAY_SECONDS)
                 self._stop.wait(_POLL_SECONDS)
         finally:
             self._lock.release(force=True)
+
+    def _look(self) -> None:
+        if self._is_in_charge():
+            self._bury()
+            self._provide()
 
     def _is_in_charge(self) -> bool:
         if self._lock.is_locked:
@@ -108,10 +118,11 @@ class Supervisor:
         path = self._workspace.worker / "worker.log"
         if path.is_file() and path.stat().st_size > _LOG_BYTES:
             path.unlink()
+        root = self._workspace.root.absolute()  # the worker runs in another folder
         with path.open("ab") as log:
             self._children.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tlcore.worker", "--workspace", self._workspace.root],
+                    [sys.executable, "-m", "tlcore.worker", "--workspace", root],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

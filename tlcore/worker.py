@@ -69,12 +69,14 @@ def read_states(workspace: Workspace) -> dict[int, WorkerState]:
     for path in workspace.worker.glob("state-*.json"):
         try:
             values = json.loads(path.read_text())
-            process = psutil.Process(values["pid"])
-            alive = abs(process.create_time() - values["created"]) < 1.0
-        except (psutil.Error, OSError, ValueError, KeyError):
+            pid, created, state = values["pid"], values["created"], values["state"]
+            process = psutil.Process(pid)
+            alive = abs(process.create_time() - created) < 1.0
+            alive = alive and process.status() != psutil.STATUS_ZOMBIE
+        except (psutil.Error, OSError, ValueError, KeyError, TypeError):
             alive = False
-        if alive and process.status() != psutil.STATUS_ZOMBIE:
-            states[values["pid"]] = values["state"]
+        if alive:
+            states[pid] = state
         else:
             path.unlink(missing_ok=True)
     return states

@@ -17,6 +17,15 @@ from tlcore.errors import StorageError, TLError
 HOME_VARIABLE = "TLSTUDIO_HOME"
 _ID = re.compile(r"[0-9a-f]{12}")
 _ID_BYTES = 6
+# A file where a folder is needed or the other way round, or a name or a file that is too long.
+_IN_THE_WAY = (
+    errno.EEXIST,
+    errno.EFBIG,
+    errno.EISDIR,
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.ENOTEMPTY,
+)
 
 
 def new_id() -> str:
@@ -127,12 +136,14 @@ def write_atomic(target: Path, data: bytes | str) -> None:
         StorageError: The disk is full or the folder cannot be written.
     """
     with atomic_path(target) as part:
-        part.write_bytes(data.encode() if isinstance(data, str) else data)
+        # A file name that is not UTF-8 reaches texts as lone surrogates; in JSON this escapes them.
+        whole = data.encode(errors="backslashreplace") if isinstance(data, str) else data
+        part.write_bytes(whole)
 
 
 @contextlib.contextmanager
 def storage_errors(target: Path) -> Iterator[None]:
-    """Turns the system's "disk full" and "not writable" into a `StorageError`."""
+    """Turns the system's "disk full", "not writable" and "in the way" into a `StorageError`."""
     try:
         yield
     except OSError as error:
@@ -145,5 +156,10 @@ def storage_errors(target: Path) -> Iterator[None]:
             raise StorageError(
                 f"{target.parent} cannot be written.",
                 hint=f"Allow writing there, or move the workspace with {HOME_VARIABLE}.",
+            ) from error
+        if error.errno in _IN_THE_WAY:
+            raise StorageError(
+                f"{str(target)[:200]} cannot be written: {error.strerror}.",
+                hint="Choose another place; nothing was overwritten.",
             ) from error
         raise

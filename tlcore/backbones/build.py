@@ -39,9 +39,9 @@ def build(spec: BackboneSpec, weights: Path | None) -> keras.Model:
     # A named layer, so that the model file itself says where the feature map is.
     feature_map = keras.layers.Activation("linear", name=FEATURE_MAP)(body.output)
     embedding = keras.layers.GlobalAveragePooling2D(name=EMBEDDING)(feature_map)
-    model = keras.Model(
-        body.input, {EMBEDDING: embedding, FEATURE_MAP: feature_map}, name=spec.name
-    )
+    # keras.applications makes a list of its one input, and a list warns at every call.
+    (image,) = body.inputs
+    model = keras.Model(image, {EMBEDDING: embedding, FEATURE_MAP: feature_map}, name=spec.name)
     model.trainable = False
     return model
 

@@ -19,6 +19,11 @@ from tlcore.errors import WeightsError
 
 _MAGIC_NUMBER = 0x1950A86A20F9469CFC6C
 _PROTOCOL_VERSION = 1001
+# What unpickling and viewing raise on bytes that mean nothing, or more than memory holds.
+_DAMAGE = (
+    *(pickle.UnpicklingError, EOFError, OSError, ArithmeticError, MemoryError, RecursionError),
+    *(AttributeError, LookupError, TypeError, ValueError),
+)
 _STORAGE_DTYPES: Mapping[str, np.dtype[Any]] = {
     "FloatStorage": np.dtype("<f4"),
     "DoubleStorage": np.dtype("<f8"),
@@ -47,7 +52,7 @@ class _Tensor:
             self.size,
             [step * itemsize for step in self.stride],
         )
-        return np.ascontiguousarray(view)
+        return view.copy()
 
 
 class _Storage:
@@ -130,7 +135,7 @@ def read_state_dict(path: Path) -> dict[str, np.ndarray]:
             state = _RestrictedUnpickler(file, storages).load()
             _read_storages(file, storages)
         return {name: tensor.array() for name, tensor in state.items()}
-    except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, OSError) as error:
+    except _DAMAGE as error:
         raise WeightsError(
             f"The weights file {path.name} could not be read: {error}.",
             hint="It is damaged or not a torch checkpoint. Install the package it came from again.",

@@ -117,6 +117,7 @@ class Trunk:
         self._input: int = image["index"]
         _, height, width, _ = image["shape"]
         self._size = int(height), int(width)
+        self._embedding_size = int(outputs[EMBEDDING]["shape"][-1])
         self._allocated: int | None = None
         self._lock = threading.Lock()
 
@@ -124,6 +125,11 @@ class Trunk:
     def size(self) -> tuple[int, int]:
         """Height and width of the input in pixels."""
         return self._size
+
+    @property
+    def embedding_size(self) -> int:
+        """Length of the pooled output."""
+        return self._embedding_size
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Runs the trunk.

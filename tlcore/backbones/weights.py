@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import http.client
 import os
 import shutil
+import ssl
 import urllib.error
 import urllib.request
 from pathlib import Path
@@ -18,6 +20,10 @@ from tlcore.errors import WeightsError
 from tlcore.workspace import atomic_path
 
 _TIMEOUT_SECONDS = 20
+_NO_DOWNLOAD = (
+    *(urllib.error.URLError, http.client.HTTPException),
+    *(TimeoutError, ConnectionError, ssl.SSLError),
+)
 
 
 def keras_models_dir() -> Path:
@@ -57,7 +63,7 @@ def locate(spec: BackboneSpec, override: str | None = None) -> Path:
 
 
 def _given_file(path: str) -> Path:
-    file = Path(path).expanduser()
+    file = Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib raises for an unknown ~name
     if not file.is_file():
         raise WeightsError(
             f"There is no weights file at {path}.",
@@ -79,7 +85,7 @@ def _download(spec: BackboneSpec, target: Path) -> None:
             ):
                 shutil.copyfileobj(response, file)
                 _refuse_short(file.tell(), response.headers.get("Content-Length"))
-        except (urllib.error.URLError, TimeoutError, ConnectionError) as error:
+        except _NO_DOWNLOAD as error:
             raise WeightsError(
                 f"The weights of {spec.title} are not on this computer and could not be "
                 f"downloaded ({_reason(error)}).",
@@ -94,6 +100,8 @@ def _refuse_short(received: int, announced: str | None) -> None:
 
 
 def _reason(error: Exception) -> str:
+    if isinstance(error, http.client.IncompleteRead):
+        return f"cut off after {len(error.partial)} bytes of a part"
     reason = getattr(error, "reason", error)
     return "no network" if isinstance(reason, OSError) and reason.errno else str(reason)
 

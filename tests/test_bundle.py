@@ -1,0 +1,384 @@
+"""The one model format: its parts agree, and what came from elsewhere is not trusted."""
+
+from __future__ import annotations
+
+import json
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from tlcore import backbones, bundle, images, keras_file, pipeline
+from tlcore.backbones import Trunk
+from tlcore.dataset import photo_file
+from tlcore.errors import BundleError
+from tlcore.evaluate import Evaluation
+from tlcore.predict import Predictor
+from tlcore.workspace import Workspace
+
+
+def val_pixels(one: Any, workspace: Workspace) -> np.ndarray:
+    photos = one.manifest.subset("val")
+    files = [photo_file(workspace, one.manifest.id, photo.sha256) for photo in photos]
+    return np.stack([images.load(file, (224, 224)) for file in files])
+
+
+@pytest.fixture(params=["trained", "trained_pair"], ids=["three classes", "two classes"])
+def one(request: pytest.FixtureRequest) -> Any:
+    return request.getfixturevalue(request.param)
+
+
+def test_a_bundle_holds_its_four_files_and_nothing_else(one: Any) -> None:
+    names = sorted(path.name for path in one.run.bundle.iterdir())
+    assert names == ["bundle.json", "head.npz", "model.keras", "trunk.tflite"]
+
+
+def test_the_keras_file_and_the_trunk_agree_and_the_bundle_says_so(one: Any) -> None:
+    written = json.loads((one.run.bundle / "bundle.json").read_text())["agreement"]
+    assert written["photos"] == written["same_label"] == len(one.manifest.subset("val"))
+    assert 0 <= written["largest_difference"] <= written["tolerance"] == 1e-4
+    agreement = bundle.read_info(one.run.bundle).agreement
+    assert agreement is not None and agreement.holds
+
+
+def test_the_keras_file_gives_a_column_a_class_and_rows_that_sum_to_1(
+    one: Any, studio: Workspace
+) -> None:
+    pixels = val_pixels(one, studio)
+    rows = keras_file.predict(bundle.load_model(one.run.bundle), pixels)
+    assert rows.shape == (len(pixels), len(one.manifest.classes))
+    np.testing.assert_allclose(rows.sum(axis=1), 1, atol=1e-6)
+    ours = Predictor(one.run.bundle, studio).probabilities(pixels)
+    assert np.abs(rows - ours).max() <= 1e-4
+    assert np.array_equal(rows.argmax(axis=1), ours.argmax(axis=1))
+
+
+def test_the_keras_file_is_asked_about_a_few_photos_at_a_time() -> None:
+    """All at once takes 600 MB, after which the worker would be replaced after every run."""
+    import keras
+
+    class CountedRows(keras.layers.Layer):
+        def call(self, image: Any) -> Any:
+            rows = keras.ops.cast(keras.ops.shape(image)[0], "float32")
+            return keras.ops.ones_like(image[:, 0, 0, :1]) * rows
+
+    image = keras.Input((2, 2, 3))
+    model = keras.Model(image, CountedRows()(image))
+    rows = keras_file.predict(model, np.zeros((10, 2, 2, 3), np.uint8))
+    assert rows[:, 0].tolist() == [4, 4, 4, 4, 4, 4, 4, 4, 2, 2]
+
+
+def test_the_saved_predictions_are_those_of_the_predictor(one: Any, studio: Workspace) -> None:
+    table = pd.read_parquet(one.run.folder / pipeline.PREDICTIONS)
+    saved = np.stack(table["probabilities"].tolist())
+    rows = Predictor(one.run.bundle, studio).probabilities(val_pixels(one, studio))
+    np.testing.assert_allclose(saved, rows, atol=1e-6)
+
+
+def test_the_trunk_has_its_outputs_by_name(one: Any) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+
+    runner = Interpreter(str(one.run.bundle / "trunk.tflite")).get_signature_runner()
+    assert set(runner.get_input_details()) == {"image"}
+    outputs = runner.get_output_details()
+    assert set(outputs) == {"embedding", "feature_map"}
+    assert outputs["embedding"]["shape"][-1] == 1280
+    assert tuple(outputs["feature_map"]["shape"][1:]) == (7, 7, 1280)
+
+
+def test_the_head_has_one_unit_for_two_classes_and_one_a_class_for_more(
+    trained: Any, trained_pair: Any
+) -> None:
+    for one, units in ((trained, 3), (trained_pair, 1)):
+        kernel, bias = bundle.read_head(one.run.bundle, bundle.read_info(one.run.bundle))
+        assert kernel.shape == (1280, units) and bias.shape == (units,)
+
+
+def test_the_bundle_says_everything_a_reader_needs(trained: Any) -> None:
+    values = json.loads((trained.run.bundle / "bundle.json").read_text())
+    assert values["format"] == 1
+    assert values["name"] == trained.run.name
+    assert values["classes"] == ["board", "gradient", "stripes"]
+    assert values["input"]["size"] == [224, 224]
+    assert "x / 127.5 - 1" in values["input"]["preprocessing"]
+    assert values["backbone"]["licence"] == "Apache-2.0"
+    assert len(values["backbone"]["weights_sha256"]) == 64
+    assert values["dataset"]["fingerprint"] == trained.manifest.fingerprint
+    assert values["config"] == trained.run.config.to_json()
+    assert set(values["versions"]) >= {"keras", "numpy"}
+    assert values["best_epoch"] == trained.result.best_epoch
+    assert values["metrics"]["correct"] == 6
+
+
+def test_a_saved_bundle_is_read_as_it_was_written(trained: Any) -> None:
+    info = bundle.read_info(trained.run.bundle)
+    assert bundle.BundleInfo.from_json(info.to_json()) == info
+    evaluation = bundle.evaluation(info)
+    assert isinstance(evaluation, Evaluation)
+    assert evaluation.accuracy == trained.result.evaluation.accuracy
+
+
+def test_the_path_of_the_weights_stays_on_this_computer(trained: Any, studio: Workspace) -> None:
+    text = (trained.run.bundle / "bundle.json").read_text()
+    assert str(studio.root) not in text
+    assert str(Path.home()) not in text
+
+
+# A bundle from elsewhere
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Workspace:
+    return Workspace(tmp_path / "elsewhere")
+
+
+def test_a_trunk_from_elsewhere_is_not_run_but_made_anew_from_the_keras_file(
+    bundle_copy: Path, elsewhere: Workspace, studio: Workspace, trained: Any
+) -> None:
+    with pytest.raises(BundleError, match="was not made in this workspace") as caught:
+        Predictor(bundle_copy, elsewhere)
+    assert "tlstudio predict" in caught.value.hint
+    (bundle_copy / "trunk.tflite").write_bytes(b"hostile: whoever runs this crashes")
+    pixels = val_pixels(trained, studio)
+    rebuilt = Predictor(bundle_copy, elsewhere, rebuild=True).probabilities(pixels)
+    own = Predictor(trained.run.bundle, studio).probabilities(pixels)
+    np.testing.assert_allclose(rebuilt, own, atol=1e-5)
+    path = bundle.trunk_path(bundle_copy, elsewhere)
+    assert path.parent == elsewhere.backbone_cache
+    assert backbones.is_trusted(path, elsewhere)
+
+
+def test_a_trunk_of_this_workspace_is_run_as_it_is(trained: Any, studio: Workspace) -> None:
+    path = bundle.trunk_path(trained.run.bundle, studio)
+    assert path == trained.run.bundle / "trunk.tflite"
+
+
+def test_a_bundle_from_elsewhere_without_its_keras_file_is_refused(
+    bundle_copy: Path, elsewhere: Workspace
+) -> None:
+    (bundle_copy / "model.keras").unlink()
+    with pytest.raises(BundleError, match="not made on this computer, and there is no model.keras"):
+        Predictor(bundle_copy, elsewhere, rebuild=True)
+
+
+def save_hostile(path: Path, target: Path) -> None:
+    """Writes a Keras file whose Lambda would make a file when it is opened."""
+    import keras
+
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(make_function(target))])
+    model.save(path)
+
+
+def make_function(target: Path) -> Callable[[Any], Any]:
+    def run(x: Any) -> Any:
+        target.touch()
+        return x
+
+    return run
+
+
+def test_a_keras_file_with_code_in_it_is_refused_and_nothing_runs(
+    bundle_copy: Path, elsewhere: Workspace, tmp_path: Path
+) -> None:
+    target = tmp_path / "it-ran"
+    save_hostile(bundle_copy / "model.keras", target)
+    target.unlink(missing_ok=True)
+    with pytest.raises(BundleError, match=r"model\.keras cannot be opened"):
+        Predictor(bundle_copy, elsewhere, rebuild=True)
+    assert not target.exists()
+
+
+def test_a_keras_file_of_another_program_is_refused(
+    bundle_copy: Path, elsewhere: Workspace
+) -> None:
+    import keras
+
+    other = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    other.save(bundle_copy / "model.keras")
+    with pytest.raises(BundleError, match="has no layer for the embedding"):
+        Predictor(bundle_copy, elsewhere, rebuild=True)
+
+
+def test_a_keras_file_with_another_embedding_is_refused(
+    bundle_copy: Path, elsewhere: Workspace
+) -> None:
+    import keras
+
+    image = keras.Input((224, 224, 3), name="image")
+    x = keras.layers.Conv2D(4, 3, strides=32, name="feature_map")(image)
+    x = keras.layers.GlobalAveragePooling2D(name="embedding")(x)
+    keras.Model(image, x).save(bundle_copy / "model.keras")
+    with pytest.raises(BundleError, match="does not fit its trunk"):
+        Predictor(bundle_copy, elsewhere, rebuild=True)
+
+
+def keras_zip(config: str) -> bytes:
+    import io
+
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w") as archive:
+        archive.writestr("config.json", config)
+        archive.writestr("metadata.json", "{}")
+        archive.writestr("model.weights.h5", b"no weights")
+    return file.getvalue()
+
+
+DAMAGED_MODELS = {
+    "missing": None,
+    "empty": b"",
+    "text": b"no zip at all",
+    "null": keras_zip("null"),
+    "list": keras_zip("[]"),
+    "number": keras_zip("7"),
+    "nested": keras_zip("[" * 100_000),
+    "module": keras_zip('{"module": "os", "class_name": "system", "config": {}}'),
+    "function": keras_zip('{"module": "builtins", "class_name": "function", "config": "eval"}'),
+    "no config": keras_zip('{"module": "keras", "class_name": "Sequential", "config": null}'),
+}
+
+
+@pytest.mark.parametrize("data", DAMAGED_MODELS.values(), ids=DAMAGED_MODELS)
+def test_a_damaged_keras_file_is_a_bundle_error(data: bytes | None, tmp_path: Path) -> None:
+    if data is not None:
+        (tmp_path / "model.keras").write_bytes(data)
+    with pytest.raises(BundleError, match=r"model\.keras cannot be opened"):
+        bundle.load_model(tmp_path)
+
+
+class OpensFile:
+    def __init__(self, target: Path) -> None:
+        self.target = target
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.target,)
+
+
+def test_a_head_with_a_pickle_in_it_is_refused_and_nothing_runs(
+    bundle_copy: Path, studio: Workspace, tmp_path: Path
+) -> None:
+    target = tmp_path / "it-ran"
+    kernel = np.array([OpensFile(target)], dtype=object)
+    np.savez(bundle_copy / "head.npz", kernel=kernel, bias=np.zeros(3, np.float32))
+    with pytest.raises(BundleError, match=r"head\.npz in bundle-copy cannot be read"):
+        Predictor(bundle_copy, studio)
+    assert not target.exists()
+
+
+def npz(folder: Path, **arrays: np.ndarray) -> bytes:
+    np.savez(folder / "made.npz", **arrays)
+    return (folder / "made.npz").read_bytes()
+
+
+def bad_heads(folder: Path) -> dict[str, bytes | None]:
+    bias = np.zeros(3, np.float32)
+    np.save(folder / "alone.npy", bias)
+    good = npz(folder, kernel=np.zeros((1280, 3), np.float32), bias=bias)
+    return {
+        "missing": None,
+        "empty": b"",
+        "text": b"no arrays at all",
+        "cut": good[: len(good) // 2],
+        "one array": (folder / "alone.npy").read_bytes(),
+        "no bias": npz(folder, kernel=np.zeros((1280, 3), np.float32)),
+        "two classes": npz(folder, kernel=np.zeros((1280, 1), np.float32), bias=bias[:1]),
+        "other network": npz(folder, kernel=np.zeros((7, 3), np.float32), bias=bias),
+        "no matrix": npz(folder, kernel=bias, bias=bias),
+        "words": npz(folder, kernel=np.full((1280, 3), "x"), bias=bias),
+        "not a number": npz(folder, kernel=np.full((1280, 3), np.nan, np.float32), bias=bias),
+    }
+
+
+HEADS = ["missing", "empty", "text", "cut", "one array", "no bias", "two classes"]
+HEADS += ["other network", "no matrix", "words", "not a number"]
+
+
+@pytest.mark.parametrize("name", HEADS)
+def test_a_damaged_head_is_a_bundle_error(
+    name: str, bundle_copy: Path, studio: Workspace, tmp_path: Path
+) -> None:
+    data = bad_heads(tmp_path)[name]
+    (bundle_copy / "head.npz").unlink()
+    if data is not None:
+        (bundle_copy / "head.npz").write_bytes(data)
+    with pytest.raises(BundleError, match=r"head\.npz in bundle-copy"):
+        Predictor(bundle_copy, studio)
+
+
+DAMAGED_INFOS = ["", "{", "[]", "null", "{}", '{"format": "1"}', '{"format": 1}', "[" * 100_000]
+
+
+@pytest.mark.parametrize("text", DAMAGED_INFOS, ids=lambda text: text[:12])
+def test_a_damaged_description_is_a_bundle_error(text: str, bundle_copy: Path) -> None:
+    (bundle_copy / "bundle.json").write_text(text)
+    with pytest.raises(BundleError, match=r"bundle\.json in bundle-copy is damaged"):
+        bundle.read_info(bundle_copy)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("classes", "ab"),
+        ("classes", [1, 2, 3]),
+        ("classes", ["a"]),
+        ("classes", ["a", "a", "b"]),
+        ("input", {"size": [float("inf"), 224]}),
+        ("input", {"size": None}),
+        ("thresholds", {"sure": "often"}),
+        ("thresholds", []),
+        ("agreement", {"photos": 1}),
+        ("metrics", []),
+        ("backbone", "lite"),
+    ],
+)
+def test_a_description_with_nonsense_in_it_is_a_bundle_error(
+    key: str, value: object, bundle_copy: Path
+) -> None:
+    path = bundle_copy / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {key: value}))
+    with pytest.raises(BundleError, match=r"bundle\.json in bundle-copy is damaged"):
+        bundle.read_info(bundle_copy)
+
+
+def test_a_bundle_of_a_later_version_says_so(bundle_copy: Path) -> None:
+    path = bundle_copy / "bundle.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 2}))
+    with pytest.raises(BundleError, match=r"written by a newer version \(format 2\)"):
+        bundle.read_info(bundle_copy)
+
+
+def test_a_folder_without_a_description_is_no_bundle(tmp_path: Path) -> None:
+    for folder in (tmp_path, tmp_path / "none"):
+        with pytest.raises(BundleError, match="is no bundle"):
+            bundle.read_info(folder)
+
+
+def test_a_bundle_of_another_input_size_is_refused(bundle_copy: Path, studio: Workspace) -> None:
+    path = bundle_copy / "bundle.json"
+    values = json.loads(path.read_text())
+    values["input"]["size"] = [240, 240]
+    path.write_text(json.dumps(values))
+    with pytest.raises(BundleError, match="photos of another size"):
+        Predictor(bundle_copy, studio)
+
+
+def test_a_bundle_is_whole_before_it_is_one(trained: Any, tmp_path: Path) -> None:
+    """The description comes last, so a half-written folder is no bundle."""
+    info = bundle.read_info(trained.run.bundle)
+    kernel, bias = bundle.read_head(trained.run.bundle, info)
+    head = bundle.Head(kernel=kernel, bias=bias, epoch=1)
+    with pytest.raises(OSError, match="No such file"):
+        bundle.write(tmp_path / "half", info, tmp_path / "no-trunk.tflite", head)
+    assert not (tmp_path / "half" / "bundle.json").exists()
+    bundle.write(tmp_path / "whole", info, trained.run.bundle / "trunk.tflite", head)
+    assert bundle.read_info(tmp_path / "whole") == info
+
+
+def test_the_copied_trunk_is_the_cached_one(trained: Any, studio: Workspace) -> None:
+    spec = backbones.find("efficientnet_lite0")
+    cached = backbones.trunk_file(spec, backbones.locate(spec), studio).path
+    assert cached.read_bytes() == (trained.run.bundle / "trunk.tflite").read_bytes()
+    assert Trunk(cached).size == (224, 224)
