@@ -1,6 +1,6 @@
 """The textbook recipe and `tlstudio train`, side by side in one run.
 
-    python benchmarks/compare.py PHOTOS.zip [--seeds N] [--skip-textbook]
+    python -m benchmarks.compare PHOTOS.zip [--seeds N] [--skip-textbook]
 
 Same photos, same split, same starting weights. Times are wall seconds with imports excluded on
 both sides; the one-time conversion of the backbone is reported apart. Cold means that no photo
@@ -82,7 +82,7 @@ def _textbook(
 ) -> dict[str, dict[str, Any]]:
     photos = _lay_out(dataset.list_datasets(workspace), workspace, folder / "photos")
     backbone = _save_backbone(options.backbone, folder / "backbone.keras")
-    command = [sys.executable, HERE / "textbook.py", photos, backbone]
+    command = [sys.executable, "-m", "benchmarks.textbook", photos, backbone]
     return {
         "with augmentation": _run(command, workspace),
         "without": _run([*command, "--no-augment"], workspace),

@@ -1,6 +1,6 @@
 """How much of the bare LiteRT interpreter's throughput a frozen pass keeps.
 
-    python benchmarks/passes.py PHOTOS.zip
+    python -m benchmarks.passes PHOTOS.zip
 
 Three figures on the same photos, best of three each: the bare interpreter on decoded photos, the
 feature extraction with its cache on the same decoded photos, and the same from JPEG files.

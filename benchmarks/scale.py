@@ -1,6 +1,6 @@
 """Memory and time for many photos.
 
-    python benchmarks/scale.py [--photos N] [--classes K]
+    python -m benchmarks.scale [--photos N] [--classes K]
 
 Makes N small JPEG photos, trains on them on the command line and prints the peak of resident
 memory and the seconds.

@@ -4,7 +4,7 @@ A frozen backbone, global average pooling, one dense layer, Adam at 0.001, `Imag
 with the usual augmentation, batch 32. Started by `compare.py`, which gives both sides the same
 photos, the same split and the same starting weights.
 
-    python benchmarks/textbook.py PHOTOS BACKBONE.keras [--epochs N] [--no-augment]
+    python -m benchmarks.textbook PHOTOS BACKBONE.keras [--epochs N] [--no-augment]
 
 PHOTOS has a folder `train` and a folder `val` with one folder per class each. BACKBONE.keras is
 headless and pooled and takes RGB scaled to [-1, 1]. Prints one JSON object; imports are excluded.

@@ -1,6 +1,6 @@
 """What the app costs and how fast it answers, in a real browser.
 
-    python benchmarks/web.py
+    python -m benchmarks.web
 
 Needs chromium and the packages of requirements-dev.txt. Prints the seconds until the page is
 served on a second start, from the click on Start to the first epoch and to the first point on the

@@ -8,8 +8,10 @@ of the last layer are replaced in a copy. Every copy is opened and measured afte
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -128,7 +130,21 @@ def predict(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     # at once would take 600 MB more, which the worker never gives back.
     compiled = tf.function(lambda image: model(image, training=False))
     shape = tf.TensorSpec((None, *pixels.shape[1:]), tf.float32)
-    run = compiled.get_concrete_function(shape)
-    starts = range(0, len(pixels), BATCH)
-    rows = [run(tf.constant(pixels[i : i + BATCH], tf.float32)).numpy() for i in starts]
+    with _unoptimized():
+        run = compiled.get_concrete_function(shape)
+        starts = range(0, len(pixels), BATCH)
+        rows = [run(tf.constant(pixels[i : i + BATCH], tf.float32)).numpy() for i in starts]
     return np.concatenate(rows)
+
+
+@contextlib.contextmanager
+def _unoptimized() -> Iterator[None]:
+    """Lets TensorFlow run graphs as they are: optimizing one costs more than 64 photos gain."""
+    import tensorflow as tf
+
+    options = tf.config.optimizer.get_experimental_options()
+    tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": True})
+    try:
+        yield
+    finally:
+        tf.config.optimizer.set_experimental_options({"disable_meta_optimizer": False} | options)

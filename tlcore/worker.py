@@ -10,9 +10,11 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import json
 import os
 import sys
+import tempfile
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -249,8 +251,9 @@ KILLED = {
 def import_heavy() -> None:
     """Imports and exercises what a run needs, so that the first one does not wait for it."""
     import numpy as np
+    import pandas as pd
 
-    from tlcore import evaluate, head
+    from tlcore import evaluate, head, keras_file
 
     rng = np.random.default_rng(0)
     x, y = rng.random((8, 4), np.float32), np.arange(8) % 3
@@ -258,6 +261,14 @@ def import_heavy() -> None:
     config = TrainConfig(epochs=1)
     head.train(data, config, on_epoch=lambda event: None, should_stop=lambda: False)
     evaluate.evaluate(x[:, :3], y, ("a", "b", "c"))
+    with tempfile.TemporaryDirectory() as folder:
+        pd.DataFrame({"y": y}).to_parquet(Path(folder) / "tiny.parquet")
+        model = Path(folder) / "tiny.keras"
+        head.build(4, 3, config).save(model)
+        keras_file.load(model)
+    # TensorFlow leaves a million objects for good; without this each collection looks through them.
+    gc.collect()
+    gc.freeze()
 
 
 def main(argv: list[str] | None = None) -> int:
