@@ -202,6 +202,8 @@ def test_check_says_that_one_class_is_not_enough(
     called = call("check", kinds_zip(tmp_path / "one.zip", {"gradient": 0}), "--json")
     assert called.json["usable"] is False
     assert called.json["classes"] == ["gradient"]
+    assert called.code == 2
+    assert called.err.startswith("Only one class found: gradient.")
 
 
 def test_export_writes_and_says_where(

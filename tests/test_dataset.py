@@ -701,12 +701,48 @@ def test_the_cache_gives_back_what_was_put(workspace: Workspace) -> None:
     assert DecodedCache(workspace, (3, 2)).get(SHA) is None
 
 
-@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 22, b"x" * 23])
+@pytest.mark.parametrize("damage", [b"", b"short", b"x" * 18, b"x" * 19])
 def test_the_cache_never_gives_a_damaged_photo(workspace: Workspace, damage: bytes) -> None:
     cache = DecodedCache(workspace, (2, 3))
     cache.put(SHA, PIXELS)
-    (workspace.decoded_cache / "2x3" / "ab" / SHA).write_bytes(damage)
+    the_pack(workspace).write_bytes(damage)
     assert cache.get(SHA) is None
+
+
+@pytest.mark.parametrize("damage", [b"", b"\xff" * 74, b"0" * 73 + b"\n", SHA.encode()])
+def test_a_damaged_index_hides_a_photo_and_nothing_else(
+    workspace: Workspace, damage: bytes
+) -> None:
+    DecodedCache(workspace, (2, 3)).put(SHA, PIXELS)
+    the_pack(workspace).with_suffix(".index").write_bytes(damage)
+    cache = DecodedCache(workspace, (2, 3))
+    assert cache.get(SHA) is None
+    cache.put("0" * 64, PIXELS)
+    assert cache.get("0" * 64) is not None
+
+
+def test_a_photo_is_kept_once(workspace: Workspace) -> None:
+    for _ in range(2):
+        cache = DecodedCache(workspace, (2, 3))
+        for _ in range(2):
+            cache.put(SHA, PIXELS)
+    assert the_pack(workspace).stat().st_size == PIXELS.size
+
+
+def test_what_another_process_adds_is_found(workspace: Workspace) -> None:
+    writer, reader = DecodedCache(workspace, (2, 3)), DecodedCache(workspace, (2, 3))
+    for number in range(3):
+        name = f"{number:064x}"
+        assert not reader.has(name)
+        writer.put(name, PIXELS + number)
+        pixels = reader.get(name)
+        assert pixels is not None
+        assert (pixels == PIXELS + number).all()
+
+
+def the_pack(workspace: Workspace) -> Path:
+    (pack,) = (workspace.decoded_cache / "2x3").glob("*.pack")
+    return pack
 
 
 def test_the_cache_refuses_pixels_of_another_shape(workspace: Workspace) -> None:
@@ -714,29 +750,17 @@ def test_the_cache_refuses_pixels_of_another_shape(workspace: Workspace) -> None
         DecodedCache(workspace, (3, 2)).put(SHA, PIXELS)
 
 
-def test_the_cache_drops_what_was_not_used_for_longest(workspace: Workspace) -> None:
-    one_file = PIXELS.size + 4
-    cache = DecodedCache(workspace, (2, 3), limit_bytes=2 * one_file)
+def test_the_cache_drops_the_packs_that_were_not_used_for_longest(workspace: Workspace) -> None:
     names = [f"{number:064x}" for number in range(3)]
-    for age, name in zip((30, 20, 10), names, strict=True):
-        cache.put(name, PIXELS)
-        path = workspace.decoded_cache / "2x3" / name[:2] / name
-        if path.exists():
-            os.utime(path, (1000 - age, 1000 - age))
-    cache.put(names[0], PIXELS)
+    for name in names:
+        known = set(workspace.decoded_cache.glob("*/*"))
+        DecodedCache(workspace, (2, 3)).put(name, PIXELS)
+        for file in set(workspace.decoded_cache.glob("*/*")) - known:
+            os.utime(file, (1000, 1000 + int(name, 16)))
+    DecodedCache(workspace, (2, 3)).get(names[0])
+    cache = DecodedCache(workspace, (2, 3), limit_bytes=2 * PIXELS.size)
     cache.trim()
     assert [cache.get(name) is not None for name in names] == [True, False, True]
-
-
-def test_reading_from_the_cache_counts_as_use(workspace: Workspace) -> None:
-    cache = DecodedCache(workspace, (2, 3), limit_bytes=10**6)
-    for name in ("0" * 64, "1" * 64):
-        cache.put(name, PIXELS)
-        os.utime(workspace.decoded_cache / "2x3" / name[:2] / name, (1000, 1000))
-    cache.get("0" * 64)
-    DecodedCache(workspace, (2, 3), limit_bytes=22).trim()
-    assert cache.get("0" * 64) is not None
-    assert cache.get("1" * 64) is None
 
 
 def test_a_cache_that_cannot_be_written_does_nothing(workspace: Workspace) -> None:

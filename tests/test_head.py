@@ -210,8 +210,9 @@ def test_the_highest_learning_rate_on_huge_features_stays_finite() -> None:
     head, events = trained(huge, dataclasses.replace(CONFIG, learning_rate=10.0))
     assert len(events) == 5
     assert np.isfinite(head.kernel).all()
-    # The loss is clipped at -log(1e-7), Keras's own bound.
-    assert all(0 <= event.val_loss <= 16.2 for event in events)
+    assert all(np.isfinite(event.val_loss) for event in events)
+    # From logits even a saturated wrong answer still teaches.
+    assert events[-1].accuracy > 0.9
 
 
 def test_batches_larger_than_the_data_and_odd_remainders_are_fine() -> None:

@@ -148,15 +148,18 @@ def _check(options: argparse.Namespace, print_out: Callable[[str], None]) -> Non
             }
             for issue in issues
         ],
-        "usable": len(classes) >= 2,
+        "usable": survey.usable,
     }
     if options.json:
         print_out(json.dumps(report, ensure_ascii=False))
-        return
-    print_out(f"{len(survey.photos):,} photos in {len(classes)} classes: {', '.join(classes)}")
-    for issue in issues:
-        print_out(f"{issue.severity:8} {issue.kind:20} {issue.path}  {issue.detail}")
-    print_out("Ready to train on." if report["usable"] else "Not enough to train on.")
+    else:
+        print_out(f"{len(survey.photos):,} photos in {len(classes)} classes: {', '.join(classes)}")
+        for issue in issues:
+            print_out(f"{issue.severity:8} {issue.kind:20} {issue.path}  {issue.detail}")
+    if survey.problem is not None:
+        raise survey.problem
+    if not options.json:
+        print_out("Ready to train on.")
 
 
 # --- train -------------------------------------------------------------------------------------

@@ -1,7 +1,9 @@
 """Photos at the input size of a model, kept on disk so that each is decoded only once.
 
-One file a photo, named by the sha256 of the original: the pixels and a checksum. Everything here
-may be deleted at any time; the originals make it again.
+The pixels lie one after another in packs, because a file a photo would cost more time to make
+than the pixels to write. Beside each pack lies its index, a line a photo: the sha256 of the
+original and a checksum of the pixels. Whoever writes begins a pack of its own, so writers never
+meet. Everything here may be deleted at any time; the originals make it again.
 """
 
 from __future__ import annotations
@@ -9,17 +11,29 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
-import time
 import zlib
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from tlcore.workspace import Workspace
+from tlcore.workspace import Workspace, new_id
 
-_CHECKSUM_BYTES = 4
-_DAY = 24 * 3600.0
+_PACK, _INDEX = ".pack", ".index"
+_SHA256_DIGITS = 64
+# A sha256, a space, eight digits of checksum and a newline: every line is as long as the next.
+_LINE_BYTES = _SHA256_DIGITS + 1 + 8 + 1
+_PACK_BYTES = 256 * 1024**2
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where the pixels of a photo lie."""
+
+    pack: Path
+    row: int
+    checksum: int
 
 
 class DecodedCache:
@@ -45,9 +59,13 @@ class DecodedCache:
         self._root = workspace.decoded_cache
         self._folder = self._root / f"{height}x{width}"
         self._shape = (height, width, 3)
+        self._row_bytes = height * width * 3
         self._limit = limit_bytes
-        self._untrimmed = 0
         self._lock = threading.Lock()
+        self._places: dict[str, _Place] = {}
+        self._read_bytes: dict[Path, int] = {}
+        self._used: set[Path] = set()
+        self._writing: Path | None = None
 
     def get(self, sha256: str) -> NDArray[np.uint8] | None:
         """Returns the copy of a photo, or None when there is none or it is damaged.
@@ -58,24 +76,27 @@ class DecodedCache:
         Returns:
             Read-only uint8 array [height, width, 3], RGB, 0 to 255.
         """
-        path = self._path(sha256)
+        place = self._find(sha256)
+        if place is None:
+            return None
         try:
-            data = path.read_bytes()
+            with place.pack.open("rb") as file:
+                file.seek(place.row * self._row_bytes)
+                data = file.read(self._row_bytes)
         except OSError:
             return None
-        pixels, checksum = data[:-_CHECKSUM_BYTES], data[-_CHECKSUM_BYTES:]
-        if len(pixels) != np.prod(self._shape) or _checksum(pixels) != checksum:
+        if len(data) != self._row_bytes or zlib.crc32(data) != place.checksum:
             return None
-        with contextlib.suppress(OSError):
-            os.utime(path)
-        return np.frombuffer(pixels, np.uint8).reshape(self._shape)
+        self._mark_used(place.pack)
+        return np.frombuffer(data, np.uint8).reshape(self._shape)
 
     def has(self, sha256: str) -> bool:
         """Tells whether there is a copy, without reading it."""
-        return self._path(sha256).is_file()
+        place = self._find(sha256)
+        return place is not None and place.pack.is_file()
 
     def put(self, sha256: str, pixels: NDArray[np.uint8]) -> None:
-        """Keeps the copy of a photo. Does nothing when the disk is full or not writable.
+        """Keeps the copy of a photo, once. Does nothing when the disk is full or not writable.
 
         Args:
             sha256: Hash of the original, 64 lower-case hexadecimal digits.
@@ -88,67 +109,85 @@ class DecodedCache:
             raise ValueError(
                 f"`pixels` must be uint8 {self._shape}. Received: {pixels.dtype} {pixels.shape}"
             )
+        if self.has(sha256):
+            return
         data = pixels.tobytes()
-        with contextlib.suppress(OSError):
-            _replace(self._path(sha256), data + _checksum(data))
-        if self._is_trim_due(len(data)):
+        checksum = zlib.crc32(data)
+        with self._lock:
+            try:
+                is_full = self._append(sha256, data, checksum)
+            except OSError:
+                self._writing = None  # half a row may have been written: begin another pack
+                return
+        if is_full:
             self.trim()
 
     def trim(self) -> None:
-        """Deletes the copies that were not used for longest until the rest is under the limit."""
-        copies = _copies(self._root)
-        excess = sum(size for _, size, _ in copies) - self._limit
-        for _, size, path in sorted(copies):
-            if excess <= 0:
-                return
-            with contextlib.suppress(OSError):
-                path.unlink()
-            excess -= size
-
-    def _path(self, sha256: str) -> Path:
-        return self._folder / sha256[:2] / sha256
-
-    def _is_trim_due(self, added: int) -> bool:
-        with self._lock:
-            self._untrimmed += added
-            is_due = self._untrimmed > self._limit // 8
-            if is_due:
-                self._untrimmed = 0
-            return is_due
-
-
-def _checksum(data: bytes) -> bytes:
-    return zlib.crc32(data).to_bytes(_CHECKSUM_BYTES, "little")
-
-
-def _replace(target: Path, data: bytes) -> None:
-    part = target.with_name(f".{target.name}.{os.getpid()}.{threading.get_ident()}")
-    try:
-        _write(part, data)
-        part.replace(target)
-    except OSError:
-        part.unlink(missing_ok=True)
-        raise
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except FileNotFoundError:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_bytes(data)
-
-
-def _copies(root: Path) -> list[tuple[float, int, Path]]:
-    """Returns (time of last use in seconds, bytes, path) of all copies; clears old leftovers."""
-    copies = []
-    for folder, _, names in os.walk(root):
-        for name in names:
-            path = Path(folder, name)
+        """Deletes the packs that were not used for longest until the rest is under the limit."""
+        packs = []
+        for path in self._root.glob(f"*/*{_PACK}"):
             with contextlib.suppress(OSError):
                 status = path.stat()
-                if not name.startswith("."):
-                    copies.append((status.st_mtime, status.st_size, path))
-                elif status.st_mtime < time.time() - _DAY:
-                    path.unlink()
-    return copies
+                packs.append((status.st_mtime, status.st_size, path))
+        excess = sum(size for _, size, _ in packs) - self._limit
+        for _, size, path in sorted(packs):
+            if excess <= 0:
+                return
+            for file in (path.with_suffix(_INDEX), path):
+                with contextlib.suppress(OSError):
+                    file.unlink()
+            excess -= size
+
+    def _append(self, sha256: str, data: bytes, checksum: int) -> bool:
+        """Writes one row and its line; True when that was the last of its pack."""
+        if self._writing is None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            self._writing = self._folder / f"{new_id()}{_PACK}"
+        pack = self._writing
+        with pack.open("ab") as file:
+            row = file.tell() // self._row_bytes
+            file.write(data)
+        # The line comes last: a row without one is never read.
+        with pack.with_suffix(_INDEX).open("ab") as file:
+            file.write(f"{sha256} {checksum:08x}\n".encode())
+        self._places[sha256] = _Place(pack, row, checksum)
+        if (row + 1) * self._row_bytes < _PACK_BYTES:
+            return False
+        self._writing = None
+        return True
+
+    def _find(self, sha256: str) -> _Place | None:
+        with self._lock:
+            if sha256 not in self._places:
+                self._read_indexes()
+            return self._places.get(sha256)
+
+    def _read_indexes(self) -> None:
+        """Reads what other writers have added since the last look."""
+        for index in self._folder.glob(f"*{_INDEX}"):
+            start = self._read_bytes.get(index, 0)
+            try:
+                if index.stat().st_size < start + _LINE_BYTES:
+                    continue
+                with index.open("rb") as file:
+                    file.seek(start)
+                    lines = file.read()
+            except OSError:
+                continue
+            whole = len(lines) // _LINE_BYTES
+            for number in range(whole):
+                line = lines[number * _LINE_BYTES : (number + 1) * _LINE_BYTES]
+                self._learn(index.with_suffix(_PACK), start // _LINE_BYTES + number, line)
+            self._read_bytes[index] = start + whole * _LINE_BYTES
+
+    def _learn(self, pack: Path, row: int, line: bytes) -> None:
+        with contextlib.suppress(ValueError):  # a damaged line is a photo that is not there
+            digits, checksum = line.decode("ascii").split()
+            self._places[digits] = _Place(pack, row, int(checksum, 16))
+
+    def _mark_used(self, pack: Path) -> None:
+        """Notes the use of a pack for `trim`, once for each of these objects."""
+        if pack not in self._used:
+            self._used.add(pack)
+            with contextlib.suppress(OSError):
+                os.utime(pack)

@@ -20,9 +20,6 @@ if TYPE_CHECKING:
     import keras
     import tensorflow as tf
 
-# Keras clips probabilities there too; keeps the loss finite.
-_EPSILON = 1e-7
-
 
 @dataclass(frozen=True, kw_only=True)
 class HeadData:
@@ -184,48 +181,55 @@ class _Loop:
             self._step(
                 tf.gather(self._train_x, batch),
                 tf.gather(self._train_y, batch),
-                tf.stack([epoch, step]),
+                self._dropout_seed(epoch, step),
             )
         return (
             *self._measure(self._train_x, self._train_y),
             *self._measure(self._val_x, self._val_y),
         )
 
+    def _dropout_seed(self, epoch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+        import tensorflow as tf
+
+        fold_in = tf.random.experimental.stateless_fold_in
+        return fold_in(fold_in(tf.constant([self._config.seed, 0]), epoch), step)
+
     def _step(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> None:
         import tensorflow as tf
 
         variables = self._model.trainable_variables
         with tf.GradientTape() as tape:
+            # The model's own dropout is not used: its masks depend on how often it was called.
             if self._config.dropout:
-                x = tf.nn.experimental.stateless_dropout(
-                    x, self._config.dropout, seed=seed + tf.constant([self._config.seed, 0])
-                )
-            # The model's own dropout is off: its masks would depend on how often it was called.
-            predicted = self._model(x, training=False)
-            loss = tf.reduce_mean(self._loss(predicted, y, self._config.label_smoothing))
+                x = tf.nn.experimental.stateless_dropout(x, self._config.dropout, seed=seed)
+            loss = tf.reduce_mean(self._loss(self._logits(x), y, self._config.label_smoothing))
             loss += tf.add_n(self._model.losses) if self._model.losses else 0.0
         self._optimizer.apply(tape.gradient(loss, variables), variables)
 
-    def _loss(self, predicted: tf.Tensor, y: tf.Tensor, smoothing: float) -> tf.Tensor:
-        """Cross-entropy in nats, float32 [n]; for one unit the binary one."""
+    def _logits(self, x: tf.Tensor) -> tf.Tensor:
+        """What the activation is applied to, float32 [n, classes]."""
         import tensorflow as tf
 
+        logits = tf.matmul(x, self._dense.kernel) + self._dense.bias
         if self._data.classes == 2:
-            predicted = tf.concat([1 - predicted, predicted], axis=1)
+            # The softmax of (0, logit) is the sigmoid, so its cross-entropy is the binary one.
+            logits = tf.concat([tf.zeros_like(logits), logits], axis=1)
+        return logits
+
+    def _loss(self, logits: tf.Tensor, y: tf.Tensor, smoothing: float) -> tf.Tensor:
+        """Cross-entropy in nats, float32 [n]."""
+        import tensorflow as tf
+
         target = tf.one_hot(y, self._data.classes)
         target = target * (1 - smoothing) + smoothing / self._data.classes
-        clipped = tf.clip_by_value(predicted, _EPSILON, 1 - _EPSILON)
-        return -tf.reduce_sum(target * tf.math.log(clipped), axis=1)
+        return tf.nn.softmax_cross_entropy_with_logits(target, logits)
 
     def _measure(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         import tensorflow as tf
 
-        predicted = self._model(x, training=False)
-        loss = tf.reduce_mean(self._loss(predicted, y, 0.0))
-        if self._data.classes == 2:
-            right = tf.cast(predicted[:, 0] > 0.5, tf.int32) == y
-        else:
-            right = tf.argmax(predicted, axis=1, output_type=tf.int32) == y
+        logits = self._logits(x)
+        loss = tf.reduce_mean(self._loss(logits, y, 0.0))
+        right = tf.argmax(logits, axis=1, output_type=tf.int32) == y
         return loss, tf.reduce_mean(tf.cast(right, tf.float32))
 
 

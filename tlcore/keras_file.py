@@ -19,7 +19,7 @@ import numpy as np
 
 from tlcore.backbones.build import EMBEDDING, build
 from tlcore.backbones.table import BackboneSpec
-from tlcore.backbones.trunk import BATCH, trunk_file
+from tlcore.backbones.trunk import trunk_file
 from tlcore.errors import BundleError
 from tlcore.workspace import Workspace, atomic_path
 
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import keras
 
 _WEIGHTS = "model.weights.h5"
+_BATCH = 8
 # The only dense layer of the model; Keras names groups by class.
 _KERNEL, _BIAS = "layers/dense/vars/0", "layers/dense/vars/1"
 
@@ -132,8 +133,8 @@ def predict(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     shape = tf.TensorSpec((None, *pixels.shape[1:]), tf.float32)
     with _unoptimized():
         run = compiled.get_concrete_function(shape)
-        starts = range(0, len(pixels), BATCH)
-        rows = [run(tf.constant(pixels[i : i + BATCH], tf.float32)).numpy() for i in starts]
+        starts = range(0, len(pixels), _BATCH)
+        rows = [run(tf.constant(pixels[i : i + _BATCH], tf.float32)).numpy() for i in starts]
     return np.concatenate(rows)
 
 

@@ -101,10 +101,7 @@ class _Job:
     on_event: Callable[[Event], None]
     should_stop: Callable[[], bool]
     clock: _Clock
-
-    @property
-    def decoded(self) -> DecodedCache:
-        return DecodedCache(self.workspace, self.spec.size)
+    decoded: DecodedCache
 
     def load(self, sha256: str) -> np.ndarray:
         """Returns a decoded photo, uint8 [h, w, 3], from the cache or the original."""
@@ -157,6 +154,7 @@ def train(
         on_event=on_event,
         should_stop=should_stop,
         clock=_Clock(),
+        decoded=DecodedCache(workspace, spec.size),
     )
     try:
         return _train(job, folder, name, versions)
@@ -202,7 +200,7 @@ def _train(job: _Job, folder: Path, name: str, versions: Mapping[str, str]) -> R
 
 def _prepare(job: _Job) -> TrunkFile:
     file = backbones.trunk_file(job.spec, job.weights, job.workspace)
-    if file.path.is_file():
+    if backbones.is_converted(file, job.workspace):
         return file
     with job.clock.measure("convert"):
         return backbones.convert(job.spec, job.weights, job.workspace)

@@ -30,7 +30,8 @@ def table_csv(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
 
 def csv_bytes(header: Sequence[str], rows: Iterable[Sequence[object]]) -> bytes:
     """Returns `table_csv` as UTF-8 with the mark by which spreadsheet programs know it."""
-    return table_csv(header, rows).encode("utf-8-sig")
+    # A file name that is not UTF-8 reaches texts as lone surrogates; this escapes them.
+    return table_csv(header, rows).encode("utf-8-sig", errors="backslashreplace")
 
 
 def predictions_csv(predictions: Sequence[Prediction], classes: Sequence[str]) -> str:

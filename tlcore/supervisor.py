@@ -21,6 +21,7 @@ from tlcore.workspace import Workspace
 _LOG = logging.getLogger(__name__)
 _POLL_SECONDS = 0.2
 _STOP_SECONDS = 5.0
+_ROUND_SECONDS = 30.0
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
 _LOG_BYTES = 5 * 10**6
 _PROJECT = Path(__file__).parent.parent
@@ -44,6 +45,7 @@ class Supervisor:
         self._children: list[subprocess.Popen[bytes]] = []
         self._delay, self._not_before = _FIRST_DELAY_SECONDS, 0.0
         self._left_idle = False
+        self._next_round = 0.0
 
     def start(self) -> None:
         """Begins to look after the worker."""
@@ -76,6 +78,13 @@ class Supervisor:
         if self._is_in_charge():
             self._bury()
             self._provide()
+            self._make_rounds()
+
+    def _make_rounds(self) -> None:
+        """Finds runs whose process died without a supervisor, such as a killed command line."""
+        if time.monotonic() >= self._next_round:
+            runs.fail_orphans(self._workspace, **KILLED)
+            self._next_round = time.monotonic() + _ROUND_SECONDS
 
     def _is_in_charge(self) -> bool:
         if self._lock.is_locked:

@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import psutil
 from filelock import FileLock, Timeout
@@ -29,9 +29,13 @@ from tlcore.config import DEFAULT_BACKBONE, TrainConfig
 from tlcore.errors import TLError
 from tlcore.workspace import Workspace, write_atomic
 
+if TYPE_CHECKING:
+    import keras
+
 WorkerState = Literal["importing", "ready", "idle", "working", "retiring"]
 
 _POLL_SECONDS = 0.1
+_RETRY_SECONDS = 2.0
 # A server that restarts must find its worker still there.
 _GRACE_SECONDS = 10.0
 _IDLE_SECONDS = 15 * 60.0
@@ -181,7 +185,10 @@ class Worker:
             # Whatever went wrong is in the run's own events and log by now.
             with contextlib.suppress(Exception):
                 perform(run)
-            self._runs_done += 1
+            if run.status().state == "queued":  # it could not even be begun: the disk is full
+                time.sleep(_RETRY_SECONDS)
+            else:
+                self._runs_done += 1
             self._say("retiring" if self._is_worn() else "idle")
             return True
         return False
@@ -207,7 +214,8 @@ class Worker:
         spec = backbones.find(DEFAULT_BACKBONE)
         with contextlib.suppress(TLError):  # the first run will say what is wrong
             weights = backbones.locate(spec)
-            if not backbones.trunk_file(spec, weights, self._workspace).path.is_file():
+            file = backbones.trunk_file(spec, weights, self._workspace)
+            if not backbones.is_converted(file, self._workspace):
                 backbones.convert(spec, weights, self._workspace)
                 return True
         return False
@@ -263,12 +271,27 @@ def import_heavy() -> None:
     evaluate.evaluate(x[:, :3], y, ("a", "b", "c"))
     with tempfile.TemporaryDirectory() as folder:
         pd.DataFrame({"y": y}).to_parquet(Path(folder) / "tiny.parquet")
-        model = Path(folder) / "tiny.keras"
-        head.build(4, 3, config).save(model)
-        keras_file.load(model)
+        path = Path(folder) / "tiny.keras"
+        _tiny_network().save(path)
+        keras_file.predict(keras_file.load(path), np.zeros((1, 8, 8, 3), np.uint8))
     # TensorFlow leaves a million objects for good; without this each collection looks through them.
     gc.collect()
     gc.freeze()
+
+
+def _tiny_network() -> keras.Model:
+    """Has a layer of each kind that the backbones have, so that TensorFlow has met them all."""
+    import keras
+
+    image = keras.Input((8, 8, 3))
+    x = keras.layers.Rescaling(1 / 127.5, offset=-1.0)(image)
+    x = keras.layers.Conv2D(4, 3, padding="same", use_bias=False)(x)
+    x = keras.layers.BatchNormalization()(x)
+    x = keras.layers.ReLU(6.0)(x)
+    y = keras.layers.DepthwiseConv2D(3, padding="same", use_bias=False)(x)
+    x = keras.layers.Activation("linear")(keras.layers.Add()([x, y]))
+    x = keras.layers.GlobalAveragePooling2D()(x)
+    return keras.Model(image, keras.layers.Dense(3, activation="softmax")(x))
 
 
 def main(argv: list[str] | None = None) -> int:

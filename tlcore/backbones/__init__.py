@@ -1,7 +1,15 @@
 """Pretrained networks: their table, their weights, and their frozen trunks."""
 
 from tlcore.backbones.table import BACKBONES, BackboneSpec, find
-from tlcore.backbones.trunk import Trunk, TrunkFile, convert, is_trusted, trunk_file, trust
+from tlcore.backbones.trunk import (
+    Trunk,
+    TrunkFile,
+    convert,
+    is_converted,
+    is_trusted,
+    trunk_file,
+    trust,
+)
 from tlcore.backbones.weights import is_ready, locate
 
 __all__ = [
@@ -11,6 +19,7 @@ __all__ = [
     "TrunkFile",
     "convert",
     "find",
+    "is_converted",
     "is_ready",
     "is_trusted",
     "locate",
