@@ -20,7 +20,8 @@ import psutil
 from playwright.sync_api import Page, expect, sync_playwright
 
 from tests.e2e.conftest import CHROMIUM_ARGUMENTS, PROJECT, Server, eventually, free_port
-from tlcore import runs, sample, worker
+from tlcore import backbones, runs, sample, worker
+from tlcore.config import DEFAULT_BACKBONE
 from tlcore.predict import Predictor
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
@@ -64,8 +65,10 @@ def _second_start(workspace: Workspace) -> None:
 
 
 def _is_warm(workspace: Workspace) -> bool:
-    converted = any(workspace.backbone_cache.glob("*.tflite"))
-    return converted and "idle" in worker.read_states(workspace).values()
+    spec = backbones.find(DEFAULT_BACKBONE)
+    trunk = backbones.trunk_file(spec, backbones.locate(spec), workspace)
+    is_idle = "idle" in worker.read_states(workspace).values()
+    return is_idle and backbones.is_converted(trunk, workspace)
 
 
 def _measure(server: Server) -> None:

@@ -136,10 +136,16 @@ class Supervisor:
                     stdout=log,
                     stderr=subprocess.STDOUT,
                     cwd=_PROJECT,
-                    env=os.environ | {"TF_CPP_MIN_LOG_LEVEL": "2"},
+                    env=_worker_environment(),
                     **_own_group(),
                 )
             )
+
+
+def _worker_environment() -> dict[str, str]:
+    # Two malloc arenas keep the server small, and would hold up the many threads of TensorFlow.
+    kept = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
+    return kept | {"TF_CPP_MIN_LOG_LEVEL": "2"}
 
 
 def _own_group() -> dict[str, Any]:

@@ -20,7 +20,7 @@ from tlcore.events import Evaluated, RunStatus
 from tlcore.executors import LocalExecutor
 from tlcore.runs import Run
 
-_TICK_SECONDS = 0.5
+_TICK_SECONDS = 0.3
 _WORTH_SAYING = 0.05
 _LOG_CHARACTERS = 4_000
 _STAGES = (

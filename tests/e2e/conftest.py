@@ -74,6 +74,8 @@ class Server:
                     HOME_VARIABLE: str(self.workspace.root),
                     "STREAMLIT_SERVER_PORT": str(self.port),
                     "STREAMLIT_SERVER_HEADLESS": "true",
+                    "MALLOC_ARENA_MAX": "2",
+                    "ARROW_DEFAULT_MEMORY_POOL": "system",
                 },
             )
         eventually(self.is_healthy, "the server's health")
