@@ -3,8 +3,9 @@
     python -m benchmarks.compare PHOTOS.zip [--seeds N] [--skip-textbook]
 
 Same photos, same split, same starting weights. Times are wall seconds with imports excluded on
-both sides; the one-time conversion of the backbone is reported apart. Cold means that no photo
-was ever seen; warm that all features are remembered; again that only the learning rate changed.
+both sides; the one-time conversion of the backbone is reported apart. Cold means a new workspace
+that has the converted backbone and has never seen a photo; warm that all features are remembered;
+again that only the learning rate changed.
 """
 
 import argparse
@@ -23,7 +24,7 @@ from tlcore.backbones.build import EMBEDDING, build
 from tlcore.config import DEFAULT_BACKBONE
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
-HERE = Path(__file__).parent
+PROJECT = Path(__file__).parent.parent
 
 
 def main() -> None:
@@ -39,11 +40,9 @@ def main() -> None:
 
 
 def _compare(options: argparse.Namespace, folder: Path) -> None:
-    workspace = Workspace(folder / "workspace")
-    once = _train(options, workspace, seed=0)  # converts the backbone
-    for cache in ("features", "decoded"):
-        shutil.rmtree(workspace.root / "cache" / cache)
-    shutil.rmtree(workspace.datasets)
+    first, workspace = Workspace(folder / "first"), Workspace(folder / "workspace")
+    once = _train(options, first, seed=0)
+    shutil.copytree(first.backbone_cache, workspace.backbone_cache)
     rows = {"cold": _train(options, workspace, seed=0)}
     rows["warm"] = _train(options, workspace, seed=0)
     rows["again, learning rate 0.003"] = _train(options, workspace, seed=0, learning_rate=0.003)
@@ -68,7 +67,7 @@ def _run(command: list[Any], workspace: Workspace) -> dict[str, Any]:
         capture_output=True,
         text=True,
         check=False,
-        cwd=HERE.parent,
+        cwd=PROJECT,
         env=os.environ | {HOME_VARIABLE: str(workspace.root)},
     )
     if done.returncode:
