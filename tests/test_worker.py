@@ -54,12 +54,12 @@ def photos(place: Workspace, two_kinds_zip: Path) -> Manifest:
 
 
 @pytest.fixture(scope="module")
-def started(place: Workspace) -> Iterator[Callable[[], Supervisor]]:
+def started(place: Workspace) -> Iterator[Callable[..., Supervisor]]:
     """Starts supervisors, and stops those that a failed test left behind."""
     made: list[Supervisor] = []
 
-    def start() -> Supervisor:
-        supervisor = Supervisor(place)
+    def start(**options: int) -> Supervisor:
+        supervisor = Supervisor(place, **options)
         made.append(supervisor)
         supervisor.start()
         return supervisor
@@ -153,6 +153,24 @@ def test_the_life_of_a_worker(
     assert read_states(place) == {}
     assert not is_held(active_lock(place))
     assert not is_held(supervisor_lock(place))
+
+
+def test_a_worn_worker_serves_until_its_successor_is_ready(
+    place: Workspace,
+    photos: Manifest,
+    new_run: Callable[..., Run],
+    started: Callable[..., Supervisor],
+    eventually: Eventually,
+) -> None:
+    supervisor = started(max_runs=1)
+    first, second = new_run(place, photos), new_run(place, photos)
+    LocalExecutor().start(first)
+    eventually(lambda: first.status().state == "finished")
+    LocalExecutor().start(second)
+    eventually(lambda: second.status().state == "finished")
+    eventually(lambda: first.status().pid not in read_states(place) and read_states(place) != {})
+    supervisor.stop()
+    eventually(lambda: read_states(place) == {})
 
 
 def test_a_worker_without_a_server_does_what_waits_and_leaves(

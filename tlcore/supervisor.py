@@ -15,7 +15,14 @@ from typing import Any
 from filelock import Timeout
 
 from tlcore import runs
-from tlcore.worker import KILLED, active_lock, is_held, read_states, supervisor_lock
+from tlcore.worker import (
+    KILLED,
+    Patience,
+    active_lock,
+    is_held,
+    read_states,
+    supervisor_lock,
+)
 from tlcore.workspace import Workspace
 
 _LOG = logging.getLogger(__name__)
@@ -35,10 +42,12 @@ class Supervisor:
 
     Args:
         workspace: Whose runs are to be done.
+        max_runs: Runs after which a worker is replaced.
     """
 
-    def __init__(self, workspace: Workspace) -> None:
+    def __init__(self, workspace: Workspace, *, max_runs: int = Patience.max_runs) -> None:
         self._workspace = workspace
+        self._max_runs = max_runs
         self._lock = supervisor_lock(workspace)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
@@ -127,11 +136,14 @@ class Supervisor:
         path = self._workspace.worker / "worker.log"
         if path.is_file() and path.stat().st_size > _LOG_BYTES:
             path.unlink()
-        root = self._workspace.root.absolute()  # the worker runs in another folder
+        command = [sys.executable, "-m", "tlcore.worker"]
+        # The worker runs in another folder.
+        command += ["--workspace", str(self._workspace.root.absolute())]
+        command += ["--max-runs", str(self._max_runs)]
         with path.open("ab") as log:
             self._children.append(
                 subprocess.Popen(
-                    [sys.executable, "-m", "tlcore.worker", "--workspace", root],
+                    command,
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=subprocess.STDOUT,

@@ -298,8 +298,9 @@ def main(argv: list[str] | None = None) -> int:
     """Runs a worker until it leaves."""
     parser = argparse.ArgumentParser(prog="python -m tlcore.worker")
     parser.add_argument("--workspace", type=Path, required=True)
+    parser.add_argument("--max-runs", type=int, default=Patience.max_runs)
     options = parser.parse_args(argv)
-    Worker(Workspace(options.workspace)).serve()
+    Worker(Workspace(options.workspace), Patience(max_runs=options.max_runs)).serve()
     return 0
 
 

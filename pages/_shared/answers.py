@@ -92,14 +92,14 @@ def three_photos(run: Run, dataset: Manifest | None) -> list[Brought]:
         spread = [new[i * len(new) // _FEW] for i in range(_FEW)]
         return [Brought(path.name, path.name, path) for path in dict.fromkeys(spread)]
     aside = {photo.label: photo for photo in reversed(dataset.subset("val"))}
-    chosen = (list(aside.values()) + list(dataset.subset("val")))[:_FEW]
+    chosen = list(dict.fromkeys([*aside.values(), *dataset.subset("val")]))[:_FEW]
     return [
         Brought(
             photo.sha256,
             photo.path.rsplit("/", 1)[-1],
             photo_file(state.workspace(), dataset.id, photo.sha256),
         )
-        for photo in dict.fromkeys(chosen)
+        for photo in chosen
     ]
 
 

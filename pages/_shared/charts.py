@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 import streamlit as st
 
-from _shared.wording import as_html, counted, percent, span
+from _shared.wording import counted, in_chart, percent, span
 from tlcore.evaluate import ClassScore, Evaluation
 from tlcore.events import EpochEnded
 
@@ -147,7 +147,7 @@ def confusion(judged: Evaluation, *, key: str, on_select: Any) -> None:
         unselected={"marker_opacity": 0},
         selected={"marker_opacity": 0},
     )
-    names = [as_html(name, 14) for name in judged.classes]
+    names = [in_chart(name, 14) for name in judged.classes]
     ticks = {
         "tickmode": "array",
         "tickvals": list(range(size)),
@@ -196,7 +196,7 @@ def _heat(values: list[list[float | None]], colour: str, top: float) -> go.Heatm
 
 
 def _cell_words(judged: Evaluation, row: int, column: int) -> str:
-    truth, said = as_html(judged.classes[row], 40), as_html(judged.classes[column], 40)
+    truth, said = in_chart(judged.classes[row], 40), in_chart(judged.classes[column], 40)
     number = counted(judged.confusion[row][column], "photo")
     if row == column:
         return f"{number} of {truth} named right"
@@ -231,7 +231,7 @@ def class_scores(judged: Evaluation, *, key: str) -> None:
             "width": 0,
         },
         customdata=[
-            f"{as_html(score.label, 60)}: {score.found} of {score.support} found, "
+            f"{in_chart(score.label, 60)}: {score.found} of {score.support} found, "
             f"{percent(score.recall, score.support)} "
             f"({span(score.recall_interval, score.support)} %)"
             for score in scores
@@ -241,7 +241,7 @@ def class_scores(judged: Evaluation, *, key: str) -> None:
     figure.update_yaxes(
         tickmode="array",
         tickvals=list(range(len(scores))),
-        ticktext=[as_html(score.label, 20) for score in scores],
+        ticktext=[in_chart(score.label, 20) for score in scores],
         range=[len(scores) - 0.5, -0.5],
         showgrid=False,
         zeroline=False,

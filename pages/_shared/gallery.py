@@ -121,7 +121,7 @@ _BARS = st.components.v2.component(
 .b button:hover { background: var(--st-secondary-background-color); }
 .b button:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: -3px; }
 .b .n { overflow: hidden; text-overflow: ellipsis; white-space: nowrap; unicode-bidi: plaintext;
-  text-align: end; }
+  text-align: right; }
 .b button[aria-pressed=true] .n { font-weight: 600; }
 .b .t { display: flex; height: 18px; border-radius: 4px; overflow: hidden; }
 .b .t i { background: var(--st-primary-color); }

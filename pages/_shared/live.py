@@ -90,8 +90,7 @@ def _words(scene: Scene) -> tuple[str, str, str]:
     status = scene.status
     result = status.evaluated
     if status.state == "failed":
-        kept = "The photos it had looked at are remembered, so the next try is quicker."
-        return "This run stopped early", kept, "Stopped early"
+        return "This run stopped early", _kept(status), "Stopped early"
     if result:
         tab = f"Done: {percent(result.accuracy, result.total)}"
         done = "Stopped early" if status.state == "cancelled" else "Done"
@@ -108,10 +107,15 @@ def _words(scene: Scene) -> tuple[str, str, str]:
     )
 
 
+def _kept(status: RunStatus) -> str:
+    if "features" in status.stage_seconds or status.stage == "features":
+        return "The photos it had looked at are remembered, so the next try is quicker."
+    return "It had not looked at any photo yet. Your photos and settings are still here."
+
+
 def _measured(scene: Scene, result: Evaluated) -> str:
     words = (
-        f"Measured on {counted(result.total, 'photo')} it never learned from. With so few, the "
-        f"true figure lies between {span(result.interval, result.total, 'and')} %."
+        f"Measured on {counted(result.total, 'photo')} it never learned from. {figure} lies  between {span(result.interval, result.total, 'and')} %."
     )
     if scene.status.state == "cancelled" and scene.status.epochs:
         last = scene.status.epochs[-1].epoch

@@ -11,7 +11,7 @@ import streamlit as st
 from _shared import charts, state
 from _shared.gallery import Tile, gallery, large_photo, thumbnail_url
 from _shared.results import probability_bars
-from _shared.wording import count, counted, percent, plain, span
+from _shared.wording import counted, percent, plain, span
 from tlcore.dataset import Manifest, Photo
 from tlcore.evaluate import Evaluation
 from tlcore.pipeline import PREDICTIONS
@@ -91,7 +91,7 @@ def _most_mixed_up(run: Run, judged: Evaluation) -> None:
     with st.container(horizontal=True, gap="xsmall"):
         for number, (truth, said, times) in enumerate(mix_ups[:_MOST_LISTED]):
             st.button(
-                f"{plain(truth, 24)} called {plain(said, 24)}, {count(times)}",
+                f"{plain(truth, 24)} called {plain(said, 24)}, {counted(times, 'time')}",
                 key=f"mix_up_{number}",
                 on_click=_look_at,
                 args=(run, truth, said),

@@ -26,7 +26,8 @@ def draw(here: Place, view: View) -> None:
         columns = st.columns(len(JOURNEY), gap="small", wrap=False)
         for number, (column, place) in enumerate(zip(columns, JOURNEY, strict=True)):
             is_open = _is_open(place, view)
-            is_done = number < position and is_open and bool(view.parameters)
+            is_behind = number < position and is_open and bool(view.parameters)
+            is_done = is_behind and (place is PHOTOS or here is TRAIN or view.has_model)
             kind = "here" if place is here else "done" if is_done else "next"
             with column.container(key=f"step_{kind}_{place.key}"):
                 _draw_step(place, number, kind, is_open, view)

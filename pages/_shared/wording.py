@@ -23,8 +23,13 @@ def plain(text: str, longest: int = 120) -> str:
 
 
 def as_html(text: str, longest: int = 120) -> str:
-    """Returns a name that somebody else chose, for HTML and for labels of charts."""
+    """Returns a name that somebody else chose, for HTML."""
     return isolated(html.escape(short(text, longest)))
+
+
+def in_chart(text: str, longest: int = 120) -> str:
+    """Returns a name that somebody else chose, for labels of charts, which show quotes as such."""
+    return isolated(html.escape(short(text, longest), quote=False))
 
 
 def isolated(text: str) -> str:
