@@ -23,11 +23,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from tlcore import dataset, images
+from tlcore import dataset, images, layout
 from tlcore.archive import Limits
 from tlcore.dataset import Manifest, SplitConfig, Stopped, ingest, survey
 from tlcore.decoded import DecodedCache
 from tlcore.errors import ArchiveError, ConfigError, DatasetError, StorageError, TLError
+from tlcore.manifest import fingerprint_of
 from tlcore.workspace import Workspace
 
 Files = dict[str, bytes]
@@ -419,12 +420,12 @@ def test_no_division_leaks_or_leaves_a_class_one_sided(
     files: dict[tuple[str, str, int], int], val: float, seed: int
 ) -> None:
     found = [
-        dataset._Found(
+        layout.Found(
             path=f"{side}{label}/{number}.png", sha256=f"{content:064x}", width=1, height=1
         )
         for (side, label, number), content in files.items()
     ]
-    seen = dataset._surveyed(_NoArchive(), found, [], SplitConfig(val=val, seed=seed))  # type: ignore[arg-type]
+    seen = layout.surveyed(_NoArchive(), found, [], SplitConfig(val=val, seed=seed))  # type: ignore[arg-type]
     sides: dict[str, set[str]] = {}
     for kept in seen.photos:
         sides.setdefault(kept.sha256, set()).add(kept.split)
@@ -470,9 +471,9 @@ def test_the_fingerprint_tells_every_change(workspace: Workspace) -> None:
     manifest = taken(workspace, pets())
     moved = dataclasses.replace(manifest.photos[0], split="val")
     changed = (moved, *manifest.photos[1:])
-    assert dataset._fingerprint(manifest.photos) == manifest.fingerprint
-    assert dataset._fingerprint(reversed(manifest.photos)) == manifest.fingerprint
-    assert dataset._fingerprint(changed) != manifest.fingerprint
+    assert fingerprint_of(manifest.photos) == manifest.fingerprint
+    assert fingerprint_of(reversed(manifest.photos)) == manifest.fingerprint
+    assert fingerprint_of(changed) != manifest.fingerprint
 
 
 # Nothing half-written
