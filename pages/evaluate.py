@@ -25,9 +25,10 @@ def score(judged: Evaluation) -> None:
         with right:
             results.rail(judged.accuracy, (low, high), judged.total, guess, words)
     with narrow.container(key="card_weakest", height="stretch"):
-        weakest = judged.weakest
+        weakest = min(judged.per_class, key=lambda each: (each.recall, each.support))
+        are_alike = weakest.recall == max(each.recall for each in judged.per_class)
         st.caption("Weakest class")
-        st.markdown(f"### {plain(weakest.label, 40)}")
+        st.markdown("### None, all alike" if are_alike else f"### {plain(weakest.label, 40)}")
         found = f"{percent(weakest.recall, weakest.support)} found"
         between = span(weakest.recall_interval, weakest.support)
         st.badge(f"{found}, {between} %, of {count(weakest.support)}", color="gray")

@@ -5,6 +5,7 @@ Nothing is guessed: without an earlier run of the same network there is no forec
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
@@ -51,14 +52,16 @@ def expected_seconds(
         epochs: How far to train.
     """
     alike = [run for run in past if run.backbone == backbone and run.photos]
+    # What does not grow with the photos would weigh too much from a far smaller run.
+    alike.sort(key=lambda run: abs(math.log(run.photos / max(1, photos))))
     looks = _seconds_a_look(alike)
     if any(run.dataset_id == dataset_id for run in alike):
         looks = 0.0
     if not alike or looks is None:
         return None
-    newest = alike[0]
-    step = newest.seconds.get("head", 0.0) / (newest.photos * newest.epochs)
-    return photos * looks + photos * epochs * step + newest.seconds.get("evaluate", 0.0)
+    nearest = alike[0]
+    step = nearest.seconds.get("head", 0.0) / (nearest.photos * nearest.epochs)
+    return photos * looks + photos * epochs * step + nearest.seconds.get("evaluate", 0.0)
 
 
 def _seconds_a_look(alike: Iterable[PastRun]) -> float | None:

@@ -6,6 +6,8 @@ are the same in every state.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import streamlit as st
 
 from _shared import charts, errors, forecast, results, starting, state
@@ -14,6 +16,7 @@ from _shared.scene import Scene
 from _shared.state import DATASET, LIKE, RUN
 from _shared.wording import about, count, counted, duration, ordinal, percent, plain, span
 from tlcore import runs
+from tlcore.backbones import BACKBONES, is_ready
 from tlcore.dataset import Manifest
 from tlcore.errors import RunError, TLError
 from tlcore.events import Evaluated, RunStatus
@@ -23,6 +26,7 @@ from tlcore.runs import Run
 _TICK_SECONDS = 0.3
 _WORTH_SAYING = 0.05
 _LOG_CHARACTERS = 4_000
+_MANY = 1_000
 _STAGES = (
     ("queued", "Waiting"),
     ("prepare", "Getting ready"),
@@ -94,7 +98,7 @@ def _words(scene: Scene) -> tuple[str, str, str]:
     if result:
         tab = f"Done: {percent(result.accuracy, result.total)}"
         done = "Stopped early" if status.state == "cancelled" else "Done"
-        return f"{done}: right on {results.out_of_hundred(result)}", _measured(scene, result), tab
+        return f"{done}: right on {results.of_new_photos(result)}", _measured(scene, result), tab
     if status.state == "cancelled":
         lead = "Stopped before the first epoch: there is no model yet. "
         return "Stopped", lead + "The photos already looked at are remembered.", "Stopped"
@@ -114,8 +118,10 @@ def _kept(status: RunStatus) -> str:
 
 
 def _measured(scene: Scene, result: Evaluated) -> str:
+    figure = "With so few, the true figure" if result.total < _MANY else "The true figure"
     words = (
-        f"Measured on {counted(result.total, 'photo')} it never learned from. {figure} lies  between {span(result.interval, result.total, 'and')} %."
+        f"Measured on {counted(result.total, 'photo')} it never learned from. {figure} lies "
+        f"between {span(result.interval, result.total, 'and')} %."
     )
     if scene.status.state == "cancelled" and scene.status.epochs:
         last = scene.status.epochs[-1].epoch
@@ -157,7 +163,7 @@ def _top(scene: Scene) -> None:
     elif status.evaluated:
         _result(scene, status.evaluated)
     elif status.state == "cancelled":
-        _again(scene, primary=True)
+        _again(scene)
     else:
         st.progress(scene.share_done, _sentence(scene) + scene.silence())
         _metrics(scene)
@@ -260,26 +266,31 @@ def _next_steps(scene: Scene) -> None:
         _change_button(scene)
 
 
-def _change_button(scene: Scene) -> None:
+def _change_button(scene: Scene, *, primary: bool = False) -> None:
     if scene.dataset is None:
         return
-    if st.button("Change a setting", icon=":material/tune:", key="to_settings"):
+    kind: Literal["primary", "secondary"] = "primary" if primary else "secondary"
+    if st.button("Change a setting", type=kind, icon=":material/tune:", key="to_settings"):
         like = {DATASET: scene.dataset.id, LIKE: scene.run.id}
         st.switch_page(TRAIN.file, query_params=like)
 
 
-def _again(scene: Scene, *, primary: bool) -> None:
+def _again(scene: Scene) -> None:
+    """Offers to start it again; where its network is missing, another one comes first."""
+    spec = BACKBONES.get(scene.run.config.backbone)
+    is_missing = scene.status.state == "failed" and spec is not None and not is_ready(spec)
+    changes_first = is_missing and scene.dataset is not None
     with st.container(horizontal=True):
         if st.button(
             "Start again",
-            type="primary" if primary else "secondary",
+            type="secondary" if changes_first else "primary",
             icon=":material/replay:",
             key="again",
         ):
             with errors.shown():
                 LocalExecutor().start(scene.run)
                 st.rerun()
-        _change_button(scene)
+        _change_button(scene, primary=changes_first)
 
 
 def _failed(scene: Scene) -> None:
@@ -290,7 +301,7 @@ def _failed(scene: Scene) -> None:
     )
     st.markdown(f"#### :red[:material/error:] {plain(problem.message, 600)}")
     st.markdown(plain(problem.hint, 600))
-    _again(scene, primary=True)
+    _again(scene)
     with st.expander("What the log says", icon=":material/terminal:"):
         st.code(_log(scene.run), language=None, wrap_lines=True)
 

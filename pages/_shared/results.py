@@ -9,7 +9,7 @@ import streamlit as st
 
 from _shared.places import JUDGE, TRAIN, Place
 from _shared.state import RUN
-from _shared.wording import as_html, number_of_percent, percent, plain, span
+from _shared.wording import as_html, count, counted, number_of_percent, percent, plain, span
 from tlcore.backbones import BACKBONES
 from tlcore.errors import TLError
 from tlcore.evaluate import load_evaluation
@@ -17,6 +17,7 @@ from tlcore.events import Evaluated, RunStatus
 from tlcore.pipeline import EVALUATION
 from tlcore.runs import Run
 
+_FEW = 30
 BadgeColour = Literal["gray", "primary", "green", "red"]
 ACCURACY_HELP = (
     "Accuracy with its 95 % Wilson interval. A little flattering: the best epoch was chosen on "
@@ -58,8 +59,10 @@ def guess_words(shares: dict[str, float]) -> tuple[float, str]:
     return shares[label], words
 
 
-def out_of_hundred(result: Evaluated) -> str:
-    """Returns "89 of 100 new photos"."""
+def of_new_photos(result: Evaluated) -> str:
+    """Returns "89 of 100 new photos", or "8 of 8 new photos" where only a few were measured."""
+    if result.total < _FEW:
+        return f"{count(result.correct)} of {counted(result.total, 'new photo')}"
     return f"{number_of_percent(result.accuracy, result.total)} of 100 new photos"
 
 

@@ -189,6 +189,7 @@ def ready(dataset: Manifest, config: TrainConfig | None) -> bool:
         f"{count(learn)} photos to learn from, {count(judge)} to judge"
     )
     if config is not None:
+        _announce_download(BACKBONES[config.backbone])
         _forecast(dataset, config)
     pressed = st.button(
         "Start training",
@@ -200,6 +201,14 @@ def ready(dataset: Manifest, config: TrainConfig | None) -> bool:
     )
     st.caption("You can close the tab: it goes on, and its address finds it again.")
     return pressed
+
+
+def _announce_download(spec: BackboneSpec) -> None:
+    if not is_ready(spec):
+        st.caption(
+            f"It first downloads {plain(spec.title)}, {spec.megabytes:.0f} MB: this needs the "
+            "internet, once."
+        )
 
 
 def _forecast(dataset: Manifest, config: TrainConfig) -> None:
