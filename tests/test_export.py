@@ -56,8 +56,10 @@ def test_the_exported_program_gives_the_label_of_the_predictor(
     photos = [tmp_path / f"{kind}.jpg" for kind in range(3)]
     for kind, path in enumerate(photos):
         Image.fromarray(kind_photo(kind, 77, edge=300)).save(path)
+    broken = tmp_path / "broken.jpg"
+    broken.write_bytes(photos[0].read_bytes()[:200])
     done = subprocess.run(
-        [sys.executable, out / "predict.py", *photos],
+        [sys.executable, out / "predict.py", broken, *photos],
         capture_output=True,
         text=True,
         env=os.environ | {"PYTHONPATH": ""},
@@ -69,7 +71,21 @@ def test_the_exported_program_gives_the_label_of_the_predictor(
         f"{path}: {one.label} ({max(one.probabilities.values()):.1%})"
         for path, one in zip(photos, predictor.predict((str(p), p) for p in photos), strict=True)
     ]
-    assert done.stdout.splitlines() == expected
+    said = done.stdout.splitlines()
+    assert said[0].startswith(f"{broken}: not read, ")
+    assert said[1:] == expected
+
+
+def test_the_exported_program_says_how_to_use_it(trained: Any, tmp_path: Path) -> None:
+    export(trained.run.bundle, "keras", tmp_path / "model")
+    done = subprocess.run(
+        [sys.executable, tmp_path / "model" / "predict.py"],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stderr == "Give it photos: python predict.py PHOTO...\n"
 
 
 def save(image: Image.Image, kind: str, **options: Any) -> bytes:

@@ -118,8 +118,13 @@ Needs: pip install keras tensorflow pillow numpy
 """
 
 import json
+import os
 import sys
 from pathlib import Path
+
+if not sys.argv[1:]:
+    sys.exit("Give it photos: python predict.py PHOTO...")
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
@@ -146,7 +151,12 @@ def load(path):
 
 
 for path in sys.argv[1:]:
-    probabilities = model.predict(load(path)[None], verbose=0)[0]
+    try:
+        pixels = load(path)
+    except (OSError, ValueError) as error:
+        print(f"{{path}}: not read, {{error}}")
+        continue
+    probabilities = model.predict(pixels[None], verbose=0)[0]
     best = int(probabilities.argmax())
     print(f"{{path}}: {{classes[best]}} ({{probabilities[best]:.1%}})")
 '''
