@@ -121,7 +121,7 @@ def _print(
     print("|---|---|---" + "|---" * len(books) + "|")
     for name, report in rows.items():
         seconds = report["seconds"]["total"]
-        ratios = "".join(f" | {book['seconds'] / seconds:.0f}" for book in books.values())
+        ratios = "".join(f" | {book['seconds'] / seconds:.3g}" for book in books.values())
         print(f"| {name} | {seconds:.2f} | {report['accuracy']:.3f}{ratios} |")
     for name, book in books.items():
         print(
