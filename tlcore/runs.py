@@ -12,12 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import coolname
-from filelock import FileLock, Timeout
 
 from tlcore import events
 from tlcore.config import TrainConfig
 from tlcore.errors import RunError, TLError
-from tlcore.events import Event, EventLog, RunStatus
+from tlcore.work import Queue, Work
 from tlcore.workspace import Workspace, new_id, storage_errors, write_atomic
 
 _TRASH = ".trash"
@@ -27,7 +26,7 @@ _LIBRARIES = ("keras", "numpy", "pillow", "ai-edge-litert")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Run:
+class Run(Work):
     """What a run was told; its state is in its events.
 
     Attributes:
@@ -58,38 +57,6 @@ class Run:
     def bundle(self) -> Path:
         """The folder of its model, made or not."""
         return self.folder / "bundle"
-
-    @property
-    def log(self) -> EventLog:
-        return EventLog(self.folder / "events.jsonl")
-
-    def events(self) -> list[Event]:
-        """Returns what happened so far, oldest first."""
-        return self.log.read()
-
-    def status(self) -> RunStatus:
-        """Returns where the run is, derived from its events."""
-        return events.status(self.events())
-
-    def lock(self) -> FileLock:
-        """Returns the lock that a worker holds while it works on this run."""
-        return FileLock(self.folder / "run.lock")
-
-    def is_held(self) -> bool:
-        """Tells whether a living process works on this run."""
-        if not self.folder.is_dir():  # taking the lock would make a deleted folder again
-            return False
-        lock = self.lock()
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            return True
-        lock.release()
-        return False
-
-    def wants_stop(self) -> bool:
-        """Tells whether the person asked it to stop."""
-        return (self.folder / "stop").exists()
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -262,24 +229,13 @@ def empty_trash(workspace: Workspace) -> None:
             shutil.rmtree(folder, ignore_errors=True)
 
 
-# The queue: one empty file per waiting run, named so that sorting gives the order. It only saves
-# the worker from reading every log; whether a run waits is still what its events say.
-
-
-def _queue(workspace: Workspace) -> Path:
-    return workspace.worker / "queue"
-
-
-def _marks(workspace: Workspace, run_id: str = "*") -> list[Path]:
-    return sorted(_queue(workspace).glob(f"*-{run_id}"))
+def _queue(workspace: Workspace) -> Queue:
+    return Queue(workspace.worker / "queue")
 
 
 def mark_queued(run: Run) -> None:
     """Puts a run at the end of the queue."""
-    folder = _queue(run.workspace)
-    with storage_errors(folder):
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / f"{time.time_ns():020d}-{run.id}").touch()
+    _queue(run.workspace).add(run.id)
 
 
 def unmark_queued(run: Run) -> None:
@@ -289,13 +245,12 @@ def unmark_queued(run: Run) -> None:
 
 def forget_queued(workspace: Workspace, run_id: str) -> None:
     """Takes an id out of the queue, even of a run that is not there any more."""
-    for mark in _marks(workspace, run_id):
-        mark.unlink(missing_ok=True)
+    _queue(workspace).remove(run_id)
 
 
 def queued_ids(workspace: Workspace) -> list[str]:
     """Returns the ids of waiting runs, the next one first."""
-    return list(dict.fromkeys(mark.name.split("-", 1)[1] for mark in _marks(workspace)))
+    return _queue(workspace).ids()
 
 
 def enqueue(run: Run, *, offer: bool = True) -> None:
@@ -309,7 +264,8 @@ def enqueue(run: Run, *, offer: bool = True) -> None:
         RunError: The run waits or works already, or it was deleted.
     """
     _require_folder(run)
-    if run.events() and run.status().is_active and (run.is_held() or _marks(run.workspace, run.id)):
+    is_waiting = bool(_queue(run.workspace).marks(run.id))
+    if run.events() and run.status().is_active and (run.is_held() or is_waiting):
         raise RunError(f"{run.name} is already under way.", hint="Wait for it, or stop it.")
     (run.folder / "stop").unlink(missing_ok=True)
     run.log.append(events.Queued())
@@ -324,7 +280,7 @@ def request_stop(run: Run) -> None:
         RunError: The run was deleted.
     """
     _require_folder(run)
-    write_atomic(run.folder / "stop", b"")
+    run.ask_to_stop()
     if run.status().state == "queued" and not run.is_held():
         unmark_queued(run)
         run.log.append(events.Cancelled())
@@ -336,17 +292,11 @@ def fail_orphans(workspace: Workspace, *, kind: str, message: str, hint: str) ->
     Returns:
         The runs it marked.
     """
-    orphans = []
-    for run in list_runs(workspace):
-        # The third look is needed: the worker may have ended the run between the first two.
-        if _is_running(run) and not run.is_held() and _is_running(run):
-            run.log.append(events.Failed(kind=kind, message=message, hint=hint))
-            orphans.append(run)
-    return orphans
-
-
-def _is_running(run: Run) -> bool:
-    return run.status().state == "running"
+    return [
+        run
+        for run in list_runs(workspace)
+        if run.fail_if_orphaned(kind=kind, message=message, hint=hint)
+    ]
 
 
 def requeue_forgotten(workspace: Workspace) -> None:
