@@ -10,6 +10,7 @@ import json
 import os
 import random
 import resource
+import tracemalloc
 import zipfile
 from collections import Counter
 from collections.abc import Iterator
@@ -19,12 +20,13 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
 from tlcore import dataset, images, layout
-from tlcore.archive import Limits
+from tlcore.archive import CutArchive, Limits
 from tlcore.dataset import Manifest, SplitConfig, Stopped, ingest, survey
 from tlcore.decoded import DecodedCache
 from tlcore.errors import ArchiveError, ConfigError, DatasetError, StorageError, TLError
@@ -227,7 +229,7 @@ def test_a_class_may_be_called_train(workspace: Workspace) -> None:
 
 def test_photos_straight_in_train_and_val_have_no_class(workspace: Workspace) -> None:
     files = {**photos("train", 3, 0), **photos("val", 3, 9)}
-    assert taken(workspace, files).classes == ("train", "val")
+    assert refusal(workspace, files).message == "The 6 photos are not in class folders."
 
 
 def test_deeper_folders_belong_to_the_class_above(workspace: Workspace) -> None:
@@ -564,13 +566,232 @@ def test_a_workspace_that_is_a_file_is_told(tmp_path: Path) -> None:
     assert caught.value.hint
 
 
-def test_leftovers_of_a_killed_intake_go_after_a_day(workspace: Workspace) -> None:
-    old, new = workspace.datasets / ".part-old", workspace.datasets / ".part-new"
-    for part in (old, new):
+def test_what_a_killed_intake_left_goes_and_an_intake_at_work_stays(workspace: Workspace) -> None:
+    left, at_work = workspace.datasets / ".part-left", workspace.datasets / ".part-work"
+    for part in (left, at_work):
         part.mkdir(parents=True)
-    os.utime(old, (1, 1))
+        part.with_name(f"{part.name}.lock").touch()
+    with FileLock(at_work.with_name(".part-work.lock")):
+        taken(workspace, pets())
+    assert (left.exists(), at_work.exists()) == (False, True)
+    assert sorted(path.name for path in workspace.datasets.glob(".part-*")) == [
+        ".part-work",
+        ".part-work.lock",
+    ]
+
+
+# Readings, tables and several sources
+
+
+def test_a_manifest_says_how_the_folders_were_understood(workspace: Workspace) -> None:
+    files = {**pets("x/train/", 3), **pets("x/val/", 2, 50)}
+    manifest = taken(
+        workspace, {path.replace("cat", "Cat", 1): data for path, data in files.items()}
+    )
+    assert manifest.said == "2 classes, found under x/, with your own train and val folders."
+    assert dataset.load_manifest(workspace, manifest.id).said == manifest.said
+
+
+def test_joined_spellings_are_noted(workspace: Workspace) -> None:
+    manifest = taken(workspace, {**pets(), **photos("Cat", 2, 70)})
+    assert manifest.notes == ("Cat and cat were read as one class.",)
+    assert manifest.classes == ("cat", "dog")
+
+
+def flat(each: int = 5) -> Files:
+    return {
+        f"{pet}.{at:03}.png": photo(at + start)
+        for pet, start in (("cat", 0), ("dog", 40))
+        for at in range(each)
+    }
+
+
+def test_labels_in_file_names_are_taken_when_they_are_asked_for(workspace: Workspace) -> None:
+    error = refusal(workspace, flat())
+    assert isinstance(error, dataset.Unplaced)
+    manifest = taken(workspace, flat(), reading=error.proposal.key)
+    assert dict(error.proposal.classes) == {"cat": 5, "dog": 5}
+    assert (manifest.classes, manifest.layout) == (("cat", "dog"), "file_names")
+    assert taken(workspace, flat()) == manifest
+
+
+def test_a_table_in_the_zip_is_read_and_is_not_left_out(workspace: Workspace) -> None:
+    rows = "".join(f"{at}.png\t{'cat' if at < 5 else 'dog'}\n" for at in range(10))
+    files = {f"photos/{at}.png": photo(at) for at in range(10)}
+    manifest = taken(workspace, {**files, "labels.tsv": ("filename\tclass\n" + rows).encode()})
+    assert (manifest.classes, manifest.layout) == (("cat", "dog"), "table")
+    assert manifest.skipped == ()
+
+
+def test_a_photo_that_is_called_a_table_is_a_photo(workspace: Workspace) -> None:
+    assert len(taken(workspace, {**pets(), "cat/x.csv": photo(99)}).photos) == 11
+
+
+def test_tables_over_the_limit_are_left_out(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dataset, "TABLE_BYTES", 100)
+    files = {**pets(), "a.csv": b"file,label\n" + b"x" * 80, "b.csv": b"file,label\n" + b"y" * 80}
+    seen = reasons(taken(workspace, files))
+    assert seen["b.csv"] == "tables of more than 0 MB are not read"
+    assert seen["a.csv"] == "not a photo"
+
+
+def test_one_zip_in_two_readings_is_two_datasets(workspace: Workspace) -> None:
+    files = {**pets("tame/"), **photos("wild/fox", 5, 30), **photos("wild/owl", 5, 40)}
+    first = taken(workspace, files)
+    assert first.classes == ("cat", "dog", "fox", "owl")
+    second = taken(workspace, files, reading="class")
+    assert second.classes == ("tame", "wild")
+    assert taken(workspace, files, reading="group/class") == first
+    assert taken(workspace, files, reading="class") == second
+
+
+def test_a_reading_that_does_not_fit_leaves_nothing_behind(workspace: Workspace) -> None:
     taken(workspace, pets())
-    assert (old.exists(), new.exists()) == (False, True)
+    with nothing_changes(workspace), pytest.raises(DatasetError, match="cannot be read by"):
+        taken(workspace, pets(start=50), reading="table")
+
+
+def test_several_zips_and_folders_are_one_dataset(tmp_path: Path, workspace: Workspace) -> None:
+    sources = [
+        zipped(tmp_path, pets(each=3), "first.zip"),
+        unpacked(tmp_path / "second", pets(each=3, start=20)),
+    ]
+    manifest = ingest(sources, workspace)
+    assert manifest.counts()["cat"] == {"train": 5, "val": 1, "test": 0}
+    assert manifest.layout == "group/class"
+    assert ingest(sources, workspace) == manifest
+    assert survey(sources).photos == manifest.photos
+
+
+def test_one_zip_a_class_is_one_dataset(tmp_path: Path, workspace: Workspace) -> None:
+    sources = [
+        zipped(tmp_path, {f"{at}.png": photo(at + start) for at in range(4)}, f"{name}.zip")
+        for name, start in (("cat", 0), ("dog", 20))
+    ]
+    assert ingest(sources, workspace).classes == ("cat", "dog")
+
+
+def test_the_same_zip_is_found_by_its_first_version(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    assert dataset._known(workspace, SplitConfig(), None, source_sha256="0" * 64) is None
+    known = dataset._known(
+        workspace, SplitConfig(), "class", source_sha256=str(manifest.source_sha256)
+    )
+    assert known == manifest
+
+
+def test_a_cut_zip_is_used_as_far_as_it_goes_when_asked(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    whole = zipped(tmp_path, dict(reversed(pets(each=9).items())))
+    data = whole.read_bytes()
+    whole.write_bytes(data[: len(data) // 2])
+    with pytest.raises(CutArchive):
+        ingest(whole, workspace)
+    manifest = ingest(whole, workspace, salvage=True)
+    assert manifest.classes == ("cat", "dog")
+    assert 9 < len(manifest.photos) < 18
+    assert len(survey(whole, salvage=True).photos) == len(manifest.photos)
+
+
+# Photos that are added to a dataset
+
+
+def added(
+    workspace: Workspace, manifest: Manifest, files: Files, **options: Any
+) -> tuple[tuple[dataset.Photo, ...], tuple[dataset.Skipped, ...]]:
+    source = zipped(workspace.root.parent, files, "more.zip")
+    return dataset.intake_photos(source, workspace, manifest.id, **options)
+
+
+def test_added_photos_lie_beside_the_others_and_change_no_version(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    before = everything_in(workspace.datasets)
+    more, skipped = added(workspace, manifest, {**photos("Cat", 2, 50), "no.txt": NOT_A_PHOTO})
+    assert [(kept.path, kept.label, kept.split) for kept in more] == [
+        ("Cat/50.png", "cat", "train"),
+        ("Cat/51.png", "cat", "train"),
+    ]
+    assert [skip.path for skip in skipped] == ["no.txt"]
+    for kept in more:
+        path = dataset.photo_file(workspace, manifest.id, kept.sha256)
+        assert hashlib.sha256(path.read_bytes()).hexdigest() == kept.sha256
+        assert DecodedCache(workspace, (224, 224)).has(kept.sha256)
+    after = everything_in(workspace.datasets)
+    assert before.items() <= after.items()
+    assert len(after) == len(before) + 2
+
+
+def test_added_photos_without_folders_have_no_class(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    more, _ = added(workspace, manifest, {"1.png": photo(50), "2.png": photo(51)})
+    assert {kept.label for kept in more} == {""}
+
+
+def test_a_photo_file_may_be_added_by_itself(tmp_path: Path, workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    (tmp_path / "new.png").write_bytes(photo(77))
+    (tmp_path / "newer.png").write_bytes(photo(78))
+    sources = [tmp_path / "new.png", tmp_path / "newer.png"]
+    more, _ = dataset.intake_photos(sources, workspace, manifest.id)
+    assert [kept.path for kept in more] == ["new.png", "newer.png"]
+
+
+def test_an_added_copy_is_on_the_side_of_the_photo(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    sides = {kept.sha256: kept.split for kept in manifest.photos}
+    more, _ = added(workspace, manifest, {f"copies/{at}.png": photo(at) for at in range(10)})
+    assert {kept.sha256: kept.split for kept in more} == sides
+    assert "val" in sides.values()
+
+
+def test_added_photos_keep_the_sides_of_their_folders(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    more, _ = added(workspace, manifest, {**pets("train/", 1, 50), **pets("val/", 1, 60)})
+    assert Counter(kept.split for kept in more) == {"train": 2, "val": 2}
+
+
+def test_adding_that_is_stopped_or_fails_leaves_nothing_behind(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    with nothing_changes(workspace), pytest.raises(Stopped):
+        added(workspace, manifest, pets(start=50), should_stop=lambda: True)
+    with nothing_changes(workspace), pytest.raises(DatasetError, match="No photos found"):
+        added(workspace, manifest, {"no.txt": NOT_A_PHOTO})
+    with nothing_changes(workspace), pytest.raises(DatasetError, match="There is no dataset"):
+        dataset.intake_photos(workspace.root.parent / "more.zip", workspace, "0123456789ab")
+
+
+def test_adding_shows_its_progress(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+    seen: list[tuple[int, int]] = []
+    added(
+        workspace,
+        manifest,
+        pets(start=50),
+        on_progress=lambda done, total: seen.append((done, total)),
+    )
+    assert seen[-1] == (10, 10)
+
+
+def test_many_photos_take_little_memory(tmp_path: Path, workspace: Workspace) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (400, 400, 3), dtype=np.uint8)
+    large = io.BytesIO()
+    Image.fromarray(noise).save(large, "PNG", compress_level=0)
+    source = tmp_path / "large.zip"
+    with zipfile.ZipFile(source, "w") as archive:
+        for at in range(120):
+            # Bytes after the end of a PNG make each file another one.
+            archive.writestr(f"{'ab'[at % 2]}/{at}.png", large.getvalue() + str(at).encode())
+    tracemalloc.start()
+    try:
+        ingest(source, workspace, decode_size=(8, 8))
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert source.stat().st_size > 57_000_000
+    assert peak < 40_000_000
 
 
 # What is in the workspace

@@ -6,32 +6,43 @@ import contextlib
 import hashlib
 import os
 import shutil
-import tempfile
 import time
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
-from tlcore import images
+from filelock import FileLock, Timeout
+
+from tlcore import images, versions
 from tlcore.archive import (
     DEFAULT_LIMITS,
     Archive,
     Limits,
     Skipped,
     UnreadableMember,
-    open_source,
+    open_sources,
     printable,
 )
 from tlcore.decoded import DecodedCache
 from tlcore.errors import DatasetError, StorageError
-from tlcore.layout import Found, surveyed
+from tlcore.layout import (
+    TABLE_BYTES,
+    Found,
+    TableFile,
+    Unplaced,
+    labelled,
+    looks_like_table,
+    surveyed,
+)
 from tlcore.manifest import (
     DEFAULT_SPLIT,
     SHA256,
     Manifest,
     Photo,
+    Reading,
     Split,
     SplitConfig,
     Survey,
@@ -42,19 +53,21 @@ from tlcore.workspace import Workspace, is_id, new_id, storage_errors, write_ato
 __all__ = [
     "Manifest",
     "Photo",
+    "Reading",
     "Skipped",
     "Split",
     "SplitConfig",
     "Stopped",
     "Survey",
+    "Unplaced",
     "ingest",
+    "intake_photos",
     "list_datasets",
     "load_manifest",
     "photo_file",
     "survey",
 ]
 
-_DAY = 24 * 3600.0
 _MANIFEST = "manifest.json"
 _PART = ".part-"
 
@@ -66,8 +79,11 @@ class Stopped(DatasetError):
         super().__init__("Stopped: no photos were added.", hint="Add the photos again.")
 
 
+Source = Path | Sequence[Path]
+
+
 def ingest(
-    source: Path,
+    source: Source,
     workspace: Workspace,
     *,
     name: str | None = None,
@@ -76,19 +92,22 @@ def ingest(
     limits: Limits = DEFAULT_LIMITS,
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
+    reading: str | None = None,
+    salvage: bool = False,
 ) -> Manifest:
-    """Takes the photos of a zip or folder into the workspace, whole or not at all.
+    """Takes the photos of archives or folders into the workspace, whole or not at all.
 
-    The same zip with the same `split` is the same dataset: the one that exists is returned.
+    The same archive with the same `split` is the same dataset: the one it became is returned, in
+    its newest version. Where one archive was read in several ways, that is the latest of them,
+    unless `reading` names one.
 
-    The first folder below the folders that hold everything names the class; deeper ones do not
-    matter. Folders called train and val (or valid, validation, test and the like) above the
-    classes give the sides. A test folder without a val folder serves as val; without a train
-    folder the photos are divided as if there were no sides. A class without photos in val gives
-    some of its own; a photo that is on two sides counts on the first of train, val and test.
+    What folders, tables and file names mean is told in `tlcore.layout`. A test folder without a
+    val folder serves as val; without a train folder the photos are divided as if there were no
+    sides. A class without photos in val gives some of its own; a photo that is on two sides counts
+    on the first of train, val and test.
 
     Args:
-        source: A zip file or a folder.
+        source: An archive or a folder; several become one dataset.
         workspace: Where the dataset goes.
         name: What to call it; by default the name of `source`.
         split: How to divide the photos when the archive does not.
@@ -96,43 +115,127 @@ def ingest(
         limits: How much the archive may hold.
         on_progress: Called with the files done and the files in all.
         should_stop: Asked after each file; True ends the work with `Stopped`.
+        reading: The key of the reading to use, see `Survey.other_readings`; None: the likeliest.
+        salvage: Whether an archive that is cut off is used as far as it goes.
 
     Raises:
-        ArchiveError: The zip or folder cannot be used.
-        DatasetError: Its photos cannot be used for training, or the work was stopped.
+        ArchiveError: The archive or folder cannot be used.
+        CutArchive: It is cut off, and `salvage` was not asked for.
+        Unplaced: The folders do not tell the photos apart; it proposes another reading.
+        DatasetError: The photos cannot be used for training, or the work was stopped.
         StorageError: The disk is full or the workspace cannot be written.
     """
-    with open_source(source, limits=limits) as archive:
-        digest = _file_sha256(source) if source.is_file() else None
-        known = _known(workspace, split, source_sha256=digest) if digest else None
+    paths = _paths(source)
+    with open_sources(paths, limits=limits, salvage=salvage) as archive:
+        digest = _file_sha256(paths[0]) if len(paths) == 1 and paths[0].is_file() else None
+        known = _known(workspace, split, reading, source_sha256=digest) if digest else None
         if known is not None:
             return known
         with _new_folder(workspace) as part:
             intake = _Intake(part / "files", decode_size and DecodedCache(workspace, decode_size))
-            found, skipped = _read_all(archive, intake.take, on_progress, should_stop)
-            seen = surveyed(archive, found, skipped, split)
+            read = _read_all(archive, intake.take, on_progress, should_stop)
+            seen = _surveyed(archive, read, split, reading)
             if seen.problem is not None:
                 raise seen.problem
             manifest = _manifest(seen, name, digest, split)
-            return _committed(workspace, part, manifest, found)
+            return _committed(workspace, part, manifest, read.found)
 
 
 def survey(
-    source: Path, *, split: SplitConfig = DEFAULT_SPLIT, limits: Limits = DEFAULT_LIMITS
+    source: Source,
+    *,
+    split: SplitConfig = DEFAULT_SPLIT,
+    limits: Limits = DEFAULT_LIMITS,
+    reading: str | None = None,
+    salvage: bool = False,
 ) -> Survey:
-    """Reads and decodes everything in a zip or folder, and writes nothing.
+    """Reads and decodes everything in archives or folders, and writes nothing.
 
     Args:
-        source: A zip file or a folder.
+        source: An archive or a folder, or several.
         split: How `ingest` would divide the photos.
         limits: How much the archive may hold.
+        reading: The key of the reading to use; None for the likeliest.
+        salvage: Whether an archive that is cut off is used as far as it goes.
 
     Raises:
-        ArchiveError: The zip or folder cannot be used.
+        ArchiveError: The archive or folder cannot be used.
+        DatasetError: The photos cannot be read in the way that `reading` asks for.
     """
-    with open_source(source, limits=limits) as archive:
-        found, skipped = _read_all(archive, _Intake(None, None).take, None, None)
-        return surveyed(archive, found, skipped, split)
+    with open_sources(_paths(source), limits=limits, salvage=salvage) as archive:
+        read = _read_all(archive, _Intake(None, None).take, None, None)
+        return _surveyed(archive, read, split, reading)
+
+
+def intake_photos(
+    source: Source,
+    workspace: Workspace,
+    dataset_id: str,
+    *,
+    decode_size: tuple[int, int] | None = (224, 224),
+    limits: Limits = DEFAULT_LIMITS,
+    on_progress: Callable[[int, int], None] | None = None,
+    should_stop: Callable[[], bool] | None = None,
+    salvage: bool = False,
+) -> tuple[tuple[Photo, ...], tuple[Skipped, ...]]:
+    """Puts more photos beside those of a dataset; an edit must then add them to a version.
+
+    Args:
+        source: An archive, a folder or a photo, or several of them.
+        workspace: Where the dataset is.
+        dataset_id: The dataset. Its versions stay as they are, and no file of it changes.
+        decode_size: (height, width) of the copies left in the cache; None leaves none.
+        limits: How much the archive may hold.
+        on_progress: Called with the files done and the files in all.
+        should_stop: Asked after each file; True ends the work with `Stopped`.
+        salvage: Whether an archive that is cut off is used as far as it goes.
+
+    Returns:
+        The photos, sorted by path, and what was left out. A photo has the class that the layout
+        gives it, spelled as in the dataset where it is there already; "" where nothing tells. It
+        is on the side of its copy in the dataset; else on the side its folder or a table says;
+        else in train.
+
+    Raises:
+        ArchiveError: The archive or folder cannot be used.
+        DatasetError: There is no such dataset or no photo, or the work was stopped.
+        StorageError: The disk is full or the workspace cannot be written.
+    """
+    manifest = load_manifest(workspace, dataset_id)
+    with (
+        open_sources(_paths(source), limits=limits, salvage=salvage) as archive,
+        _new_folder(workspace) as part,
+    ):
+        intake = _Intake(part / "files", decode_size and DecodedCache(workspace, decode_size))
+        read = _read_all(archive, intake.take, on_progress, should_stop)
+        placed, skipped = labelled(
+            archive, read.found, read.skipped, tables=read.tables, classes=manifest.classes
+        )
+        sides: dict[str, Split] = {photo.sha256: photo.split for photo in manifest.photos}
+        photos = []
+        for place in placed:
+            side = sides.setdefault(place.photo.sha256, place.split or "train")
+            photos.append(place.moved(side))
+        _add_files(part / "files", workspace.dataset_dir(dataset_id) / "files", sides)
+        return tuple(photos), skipped
+
+
+def _paths(source: Source) -> list[Path]:
+    return [source] if isinstance(source, Path) else list(source)
+
+
+def _surveyed(archive: Archive, read: _Read, split: SplitConfig, reading: str | None) -> Survey:
+    return surveyed(archive, read.found, read.skipped, split, tables=read.tables, reading=reading)
+
+
+def _add_files(new: Path, files: Path, digests: Iterable[str]) -> None:
+    """Moves files that a dataset does not have yet into it."""
+    with _told(files):
+        for digest in digests:
+            source, target = new / digest[:2] / digest, files / digest[:2] / digest
+            if source.exists() and not target.exists():
+                target.parent.mkdir(parents=True, exist_ok=True)
+                source.replace(target)
 
 
 class _Intake:
@@ -179,28 +282,53 @@ def _write(file: BinaryIO, data: bytes) -> None:
 _WAITING_BYTES = 64_000_000
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Read:
+    """What was in an archive: a small record a file, however large the files are."""
+
+    found: list[Found] = field(default_factory=list)
+    skipped: list[Skipped] = field(default_factory=list)
+    tables: list[TableFile] = field(default_factory=list)
+
+    def add(self, outcome: Found | Skipped | TableFile) -> None:
+        match outcome:
+            case Found():
+                self.found.append(outcome)
+            case Skipped():
+                self.skipped.append(outcome)
+            case TableFile():
+                self._add_table(outcome)
+
+    def _add_table(self, table: TableFile) -> None:
+        if sum(len(known.data) for known in self.tables) + len(table.data) <= TABLE_BYTES:
+            self.tables.append(table)
+        else:
+            reason = f"tables of more than {TABLE_BYTES // 1_000_000} MB are not read"
+            self.skipped.append(Skipped(path=table.path, reason=reason, kind="too_large"))
+
+
 def _read_all(
     archive: Archive,
     take: Callable[[str, bytes], Found],
     on_progress: Callable[[int, int], None] | None,
     should_stop: Callable[[], bool] | None,
-) -> tuple[list[Found], list[Skipped]]:
-    """Reads every file of an archive; returns the photos, and what was left out."""
-    found: list[Found] = []
-    skipped = list(archive.skipped)
+) -> _Read:
+    """Reads every file of an archive."""
+    read = _Read()
     for done, outcome in enumerate(_outcomes(archive, take), start=1):
-        if isinstance(outcome, Skipped):
-            skipped.append(outcome)
-        else:
-            found.append(outcome)
+        read.add(outcome)
         if on_progress is not None:
             on_progress(done, len(archive))
         if should_stop is not None and should_stop():
             raise Stopped
-    return found, skipped
+    # The archive may learn what it leaves out while it is read.
+    read.skipped.extend(archive.skipped)
+    return read
 
 
-def _outcomes(archive: Archive, take: Callable[[str, bytes], Found]) -> Iterator[Found | Skipped]:
+def _outcomes(
+    archive: Archive, take: Callable[[str, bytes], Found]
+) -> Iterator[Found | Skipped | TableFile]:
     """Works on a few photos at a time, so memory does not grow with the archive."""
     workers = os.cpu_count() or 1
     waiting: deque[tuple[int, Future[Found | Skipped]]] = deque()
@@ -211,6 +339,9 @@ def _outcomes(archive: Archive, take: Callable[[str, bytes], Found]) -> Iterator
                 data = archive.read(member)
             except UnreadableMember as error:
                 yield Skipped(path=member.path, reason=error.message, kind=error.kind)
+                continue
+            if looks_like_table(member.path, data):
+                yield TableFile(path=member.path, data=data)
                 continue
             while waiting and _is_enough(waiting, len(data), workers):
                 yield waiting.popleft()[1].result()
@@ -239,18 +370,33 @@ def _new_folder(workspace: Workspace) -> Iterator[Path]:
     with _told(workspace.datasets / "a dataset"):
         workspace.datasets.mkdir(parents=True, exist_ok=True)
         _clear_leftovers(workspace.datasets)
-        part = Path(tempfile.mkdtemp(prefix=_PART, dir=workspace.datasets))
+        part = workspace.datasets / f"{_PART}{new_id()}"
+        lock = _lock_of(part)
+        lock.acquire()
+        part.mkdir()
     try:
         yield part
     finally:
         shutil.rmtree(part, ignore_errors=True)
+        lock.release()
+        Path(lock.lock_file).unlink(missing_ok=True)
+
+
+def _lock_of(part: Path) -> FileLock:
+    """Returns the lock that ends with the process that fills a folder."""
+    return FileLock(part.with_name(f"{part.name}.lock"))
 
 
 def _clear_leftovers(datasets: Path) -> None:
-    for part in datasets.glob(f"{_PART}*"):
-        with contextlib.suppress(OSError):
-            if part.stat().st_mtime < time.time() - _DAY:
-                shutil.rmtree(part, ignore_errors=True)
+    """Removes what an intake that was killed left behind."""
+    for path in datasets.glob(f"{_PART}*.lock"):
+        part = path.with_suffix("")
+        lock = _lock_of(part)
+        with contextlib.suppress(Timeout, OSError):
+            lock.acquire(blocking=False)
+            shutil.rmtree(part, ignore_errors=True)
+            lock.release()
+            path.unlink(missing_ok=True)
 
 
 def _manifest(
@@ -269,6 +415,8 @@ def _manifest(
         wrapper=seen.wrapper,
         created=time.time(),
         fingerprint=fingerprint_of(seen.photos),
+        said=seen.said,
+        notes=seen.notes,
     )
 
 
@@ -277,7 +425,7 @@ def _committed(
 ) -> Manifest:
     known = None
     if manifest.source_sha256 is None:
-        known = _known(workspace, manifest.split_config, fingerprint=manifest.fingerprint)
+        known = _known(workspace, manifest.split_config, None, fingerprint=manifest.fingerprint)
     if known is not None:
         return known
     target = workspace.dataset_dir(manifest.id)
@@ -299,10 +447,14 @@ def _file_sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _known(workspace: Workspace, split: SplitConfig, **wanted: str) -> Manifest | None:
+def _known(
+    workspace: Workspace, split: SplitConfig, reading: str | None, **wanted: str
+) -> Manifest | None:
+    """Returns the newest version of the dataset whose first version is like this."""
     for manifest in list_datasets(workspace):
-        has_all = all(getattr(manifest, field) == value for field, value in wanted.items())
-        if has_all and manifest.split_config == split:
+        first = manifest if manifest.version == 1 else load_manifest(workspace, manifest.id, 1)
+        has_all = all(getattr(first, field) == value for field, value in wanted.items())
+        if has_all and first.split_config == split and reading in (None, first.layout):
             return manifest
     return None
 
@@ -310,33 +462,22 @@ def _known(workspace: Workspace, split: SplitConfig, **wanted: str) -> Manifest 
 # What is in the workspace
 
 
-def load_manifest(workspace: Workspace, dataset_id: str) -> Manifest:
+def load_manifest(workspace: Workspace, dataset_id: str, version: int | None = None) -> Manifest:
     """Returns a dataset of the workspace.
 
+    Args:
+        workspace: Where it is.
+        dataset_id: Its id.
+        version: The number of a version; None for the newest.
+
     Raises:
-        DatasetError: There is no such dataset, or it is damaged.
+        DatasetError: There is no such dataset or version, or it is damaged.
     """
-    if not is_id(dataset_id):
-        raise _unknown(dataset_id)
-    try:
-        text = (workspace.dataset_dir(dataset_id) / _MANIFEST).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise _unknown(dataset_id) from error
-    manifest = Manifest.from_json(text)
-    if manifest.id != dataset_id:
-        raise _unknown(dataset_id)
-    return manifest
-
-
-def _unknown(dataset_id: str) -> DatasetError:
-    return DatasetError(
-        f"There is no dataset {printable(str(dataset_id)[:40])!r}.",
-        hint="Choose one from the list, or add its zip again.",
-    )
+    return versions.load(workspace, dataset_id, version)
 
 
 def list_datasets(workspace: Workspace) -> list[Manifest]:
-    """Returns the datasets of the workspace, newest first; damaged ones are left out."""
+    """Returns the newest versions of all datasets, newest first; damaged ones are left out."""
     manifests = []
     for folder in workspace.datasets.glob("*/"):
         with contextlib.suppress(DatasetError):
@@ -351,8 +492,5 @@ def photo_file(workspace: Workspace, dataset_id: str, sha256: str) -> Path:
         DatasetError: The id or the hash does not have the form of one.
     """
     if not is_id(dataset_id) or not SHA256.fullmatch(sha256):
-        raise _unknown(dataset_id)
+        raise versions.unknown(dataset_id)
     return workspace.dataset_dir(dataset_id) / "files" / sha256[:2] / sha256
-
-
-# From paths to classes and sides

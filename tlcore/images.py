@@ -16,10 +16,10 @@ import re
 import threading
 import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,18 +31,21 @@ from PIL import (
     ImageFile,
     JpegImagePlugin,
     PngImagePlugin,
+    PpmImagePlugin,
     TiffImagePlugin,
     UnidentifiedImageError,
     WebPImagePlugin,
 )
 
+from tlcore import jpeg
 from tlcore.errors import PhotoError
 
 Pixels = NDArray[np.uint8]
 Kind = Literal["corrupt", "not_an_image"]
 _Box = tuple[float, float, float, float]
 
-# Two-picture JPEGs (MPO) are opened by the JPEG plugin. No plugin outside this list is reached.
+# Two-picture JPEGs (MPO) are opened by the JPEG plugin. No plugin outside this list is reached:
+# icons are no photos, and the decoder of JPEG 2000 has a history of faults.
 _PLUGINS = (
     JpegImagePlugin.JpegImageFile,
     PngImagePlugin.PngImageFile,
@@ -51,6 +54,7 @@ _PLUGINS = (
     BmpImagePlugin.BmpImageFile,
     TiffImagePlugin.TiffImageFile,
     AvifImagePlugin.AvifImageFile,
+    PpmImagePlugin.PpmImageFile,
 )
 _FORMATS = tuple(plugin.format for plugin in _PLUGINS)
 _ORIENTATION_TAG = 0x0112
@@ -68,9 +72,9 @@ _LARGE = 16_000_000
 _BAND = 2_000_000
 # Pillow divides by a rounded reciprocal: a block of 600 x 600 turns white into 253.
 _LARGEST_BLOCK = 32
-# These decoders need about 15 bytes a pixel, so Pillow's own limit would cost 2.7 GB.
-_COSTLY_FORMATS = ("WEBP", "AVIF", "HEIF")
-_COSTLY_LIMIT = 64_000_000
+# Pixels at most. WebP, AVIF and HEIF need about 15 bytes a pixel, so Pillow's own limit would cost
+# 2.7 GB; some kinds of PPM are decoded pixel by pixel in Python.
+_PIXEL_LIMITS = {"WEBP": 64_000_000, "AVIF": 64_000_000, "HEIF": 64_000_000, "PPM": 16_000_000}
 _one_large_photo = threading.Lock()
 
 
@@ -159,6 +163,76 @@ def thumbnail(source: bytes | Path, edge: int = 240) -> bytes:
         return jpeg.getvalue()
 
 
+def upright_copy(data: bytes) -> tuple[bytes, str]:
+    """Returns a copy of a photo that may be given away: upright, without any metadata.
+
+    An upright JPEG keeps its compressed pixels as they are; one that must be turned is compressed
+    again with its own tables. Every other photo becomes a PNG of its first picture. Real and very
+    large numbers become 8 bits, as they do for a model. A colour profile stays unless it is sRGB.
+
+    Args:
+        data: The bytes of a photo.
+
+    Returns:
+        The bytes of the copy, and its file ending: ".jpg" or ".png".
+
+    Raises:
+        UnreadablePhoto: It is not a photo, or it is damaged.
+    """
+    with _explaining(data), _opened(data) as image:
+        _refuse_costly(image)
+        if not isinstance(image, JpegImagePlugin.JpegImageFile):
+            return _saved(image, "PNG"), ".png"
+        if _orientation(image) == 1:
+            with suppress(ValueError):
+                return jpeg.without_metadata(data), ".jpg"
+        return _saved(image, "JPEG", **_tables(image)), ".jpg"
+
+
+def _tables(image: JpegImagePlugin.JpegImageFile) -> dict[str, Any]:
+    """Returns the options that compress a JPEG as strongly as it is."""
+    tables = list(image.quantization.values())
+    sampling = JpegImagePlugin.get_sampling(image)
+    if not 1 <= len(tables) <= 4 or any(len(table) != 64 for table in tables):
+        return {"quality": 95, "subsampling": 0}
+    # Turned by a quarter, half the colours across would be half of them down: keep them all.
+    return {"qtables": tables, "subsampling": 0 if sampling == 1 else sampling}
+
+
+def _saved(image: ImageFile.ImageFile, kind: str, **options: Any) -> bytes:
+    with _one_large_photo if image.width * image.height > _LARGE else nullcontext():
+        image.load()
+        turn, profile = _orientation(image), image.info.get("icc_profile")
+        upright = image.transpose(_TURNS[turn]) if turn in _TURNS else image
+        photo = _for_png(upright) if kind == "PNG" else upright
+        if profile and photo is upright and not jpeg.is_srgb(profile):
+            options["icc_profile"] = profile
+        if kind == "PNG" and "transparency" in photo.info:
+            options["transparency"] = photo.info["transparency"]
+        photo.info = {}
+        file = io.BytesIO()
+        photo.save(file, kind, **options)
+        return file.getvalue()
+
+
+_PNG_MODES = ("1", "L", "LA", "P", "RGB", "RGBA", "I;16")
+_STRAIGHT_MODES = {"La": "LA", "RGBa": "RGBA", "PA": "RGBA", "RGBX": "RGB"}
+
+
+def _for_png(image: Image.Image) -> Image.Image:
+    """Returns a picture in a mode that PNG has, of the same colours."""
+    if image.mode in _PNG_MODES:
+        return image
+    if image.mode in _STRAIGHT_MODES:
+        return image.convert(_STRAIGHT_MODES[image.mode])
+    plain = _plain(image)
+    if plain.mode == "I":
+        numbers = np.asarray(plain)
+        if numbers.min() >= 0 and numbers.max() <= 65535:
+            return plain.convert("I;16")
+    return _as_rgb(plain)
+
+
 def _data(source: bytes | Path) -> bytes:
     if isinstance(source, bytes):
         return source
@@ -184,17 +258,22 @@ def _decoded(
     data: bytes, choose: Callable[[tuple[int, int]], _Box], size: tuple[int, int]
 ) -> Iterator[tuple[PhotoInfo, Image.Image]]:
     """Gives the part of a photo that `choose` picks, at `size` (width, height), upright, RGB."""
+    with _explaining(data), _opened(data) as image:
+        _refuse_costly(image)
+        info, photo = _upright(image, choose, size)
+    yield info, photo
+
+
+@contextmanager
+def _explaining(data: bytes) -> Iterator[None]:
     if not data:
         raise UnreadablePhoto("empty file", hint="Copy the photo again.", kind="corrupt")
     try:
-        with _opened(data) as image:
-            _refuse_costly(image)
-            info, photo = _upright(image, choose, size)
+        yield
     except UnreadablePhoto:
         raise
     except Exception as error:  # Parsers raise anything at all on hostile bytes.
         raise _explained(error, data) from error
-    yield info, photo
 
 
 def _opened(data: bytes) -> ImageFile.ImageFile:
@@ -204,7 +283,8 @@ def _opened(data: bytes) -> ImageFile.ImageFile:
 
 
 def _refuse_costly(image: ImageFile.ImageFile) -> None:
-    if image.format in _COSTLY_FORMATS and image.width * image.height > _COSTLY_LIMIT:
+    limit = _PIXEL_LIMITS.get(str(image.format))
+    if limit is not None and image.width * image.height > limit:
         raise _too_large(image.size)
 
 
@@ -220,7 +300,7 @@ def _hush() -> None:
 
 
 def _is_heif(data: bytes) -> bool:
-    if data[4:8] != b"ftyp" or data[8:12] in (b"avif", b"avis"):
+    if data[4:8] != b"ftyp" or data[8:12] in (b"avif", b"avis", *_OTHER_BRANDS):
         return False
     if "HEIF" not in Image.OPEN:
         _register_heif()
@@ -357,7 +437,24 @@ _OTHER_STARTS = (
     (b"%pdf", "it is a PDF document"),
     (b"pk\x03\x04", "it is a zip file"),
     (b"\x00\x05\x16\x07", "it is a macOS side file"),
+    (b"\x00\x00\x01\x00", "it is an icon"),
+    (b"\x00\x00\x00\x0cjp  ", "it is a JPEG 2000 picture"),
+    (b"\xffo\xffq", "it is a JPEG 2000 picture"),
+    (b"\x00\x00\x00\x0cjxl ", "it is a JPEG XL picture"),
+    (b"\xff\n", "it is a JPEG XL picture"),
+    (b"8bps", "it is a Photoshop file"),
+    (b"%!ps", "it is a PostScript file"),
+    (b"\x1aE\xdf\xa3".lower(), "it is a video"),
 )
+# What shares its container with HEIC and AVIF.
+_OTHER_BRANDS = {
+    **dict.fromkeys(
+        (b"3gp4", b"3gp5", b"M4V ", b"avc1", b"dash", b"iso2", b"iso4", b"iso5", b"iso6", b"isom",
+         b"mp41", b"mp42", b"qt  "),
+        "it is a video",
+    ),
+    b"crx ": "it is a raw file of a camera",
+}  # fmt: skip
 _CUT_WORDS = ("truncated", "unexpected end", "end of file", "not enough", "premature", "eof")
 
 
@@ -396,7 +493,8 @@ def _claimed_size(data: bytes) -> tuple[int, int] | None:
 
 def _starts_like_a_photo(data: bytes) -> bool:
     is_webp = data[:4] == b"RIFF" and data[8:12] == b"WEBP"
-    return is_webp or data[4:8] == b"ftyp" or data.startswith(_PHOTO_STARTS)
+    is_ftyp = data[4:8] == b"ftyp" and data[8:12] not in _OTHER_BRANDS
+    return is_webp or is_ftyp or data.startswith(_PHOTO_STARTS)
 
 
 def _is_short(data: bytes) -> bool:
@@ -409,8 +507,10 @@ def _is_short(data: bytes) -> bool:
 def _not_a_photo(data: bytes) -> UnreadablePhoto:
     start = data[:256].lstrip(b"\xef\xbb\xbf \t\r\n").lower()
     what = next((words for magic, words in _OTHER_STARTS if start.startswith(magic)), None)
+    if data[4:8] == b"ftyp":
+        what = _OTHER_BRANDS.get(data[8:12])
     return UnreadablePhoto(
         f"not a photo: {what}" if what else "not a photo",
-        hint="Photos are JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF or BMP files.",
+        hint="Photos are JPEG, PNG, WebP, HEIC, AVIF, TIFF, GIF, BMP or PPM files.",
         kind="not_an_image",
     )

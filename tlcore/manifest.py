@@ -19,7 +19,17 @@ from tlcore.errors import ConfigError, DatasetError
 from tlcore.workspace import is_id
 
 Split = Literal["train", "val", "test"]
-Layout = Literal["class", "split/class"]
+Layout = Literal[
+    "class",
+    "split/class",
+    "class/split",
+    "group/class",
+    "group+class",
+    "split/group/class",
+    "split/group+class",
+    "table",
+    "file_names",
+]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -77,6 +87,21 @@ class Photo:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Reading:
+    """Another way in which the same photos can be understood.
+
+    Attributes:
+        key: What `ingest(..., reading=key)` asks for; a layout.
+        said: One sentence on the classes it would give.
+        classes: Class names in order, each with its number of photos.
+    """
+
+    key: Layout
+    said: str
+    classes: tuple[tuple[str, int], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Survey:
     """What is in an archive. Nothing was written.
 
@@ -85,10 +110,13 @@ class Survey:
         classes: Class names in order.
         photos: The usable photos, sorted by path.
         skipped: What was left out, with reasons.
-        layout: "class" or "split/class".
+        layout: Where the classes come from; "group+class" are classes named by two folders.
         wrapper: The folders around everything that were ignored, or None.
         own_split: Whether the archive brought its own train and validation folders.
         problem: Why no model can be trained on this, or None.
+        said: One sentence on how the folders were understood.
+        notes: Sentences on what was merged, guessed or decoded.
+        other_readings: What else the folders, a table or the file names may mean.
     """
 
     name: str
@@ -99,6 +127,9 @@ class Survey:
     wrapper: str | None
     own_split: bool
     problem: DatasetError | None
+    said: str = ""
+    notes: tuple[str, ...] = ()
+    other_readings: tuple[Reading, ...] = ()
 
     @property
     def usable(self) -> bool:
@@ -120,10 +151,13 @@ class Manifest:
         skipped: What was left out, with reasons.
         split_config: How it was divided, unless `own_split`.
         own_split: Whether the archive brought its own train and validation folders.
-        layout: "class" or "split/class".
+        layout: Where the classes come from, as in `Survey`.
         wrapper: The folders around everything that were ignored, or None.
         created: Seconds since 1970.
         fingerprint: Hash of every photo's path, content, class and side.
+        said: One sentence on how the folders were understood.
+        notes: Sentences on what was merged, guessed or decoded when the photos came in.
+        accepted: (kind, path) of the issues that a person called fine.
 
     Example:
         >>> manifest = ingest(Path("pets.zip"), Workspace.default())
@@ -144,6 +178,9 @@ class Manifest:
     wrapper: str | None
     created: float
     fingerprint: str
+    said: str = ""
+    notes: tuple[str, ...] = ()
+    accepted: tuple[tuple[str, str], ...] = ()
 
     def counts(self) -> dict[str, dict[Split, int]]:
         """Returns how many photos each class has on each side."""
@@ -191,6 +228,8 @@ def _parsed(fields: dict[str, Any]) -> dict[str, Any]:
         "skipped": tuple(Skipped(**skip) for skip in fields["skipped"]),
         "split_config": SplitConfig(**fields["split_config"]),
         "created": float(fields["created"]),
+        "notes": tuple(str(note) for note in fields.get("notes", ())),
+        "accepted": tuple((str(kind), str(path)) for kind, path in fields.get("accepted", ())),
     }
 
 
