@@ -69,6 +69,7 @@ def test_a_copy_in_the_same_class_is_an_exact_duplicate() -> None:
             score=1.0,
             detail="The same file as a/0.jpg. Both are on the same side.",
             severity="info",
+            group=("a/0.jpg",),
         )
     ]
 

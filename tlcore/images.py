@@ -179,7 +179,7 @@ def upright_copy(data: bytes) -> tuple[bytes, str]:
     Raises:
         UnreadablePhoto: It is not a photo, or it is damaged.
     """
-    with _explaining(data), _opened(data) as image:
+    with _explaining(data), opened(data) as image:
         _refuse_costly(image)
         if not isinstance(image, JpegImagePlugin.JpegImageFile):
             return _saved(image, "PNG"), ".png"
@@ -258,7 +258,7 @@ def _decoded(
     data: bytes, choose: Callable[[tuple[int, int]], _Box], size: tuple[int, int]
 ) -> Iterator[tuple[PhotoInfo, Image.Image]]:
     """Gives the part of a photo that `choose` picks, at `size` (width, height), upright, RGB."""
-    with _explaining(data), _opened(data) as image:
+    with _explaining(data), opened(data) as image:
         _refuse_costly(image)
         info, photo = _upright(image, choose, size)
     yield info, photo
@@ -276,7 +276,12 @@ def _explaining(data: bytes) -> Iterator[None]:
         raise _explained(error, data) from error
 
 
-def _opened(data: bytes) -> ImageFile.ImageFile:
+def opened(data: bytes) -> ImageFile.ImageFile:
+    """Opens a photo without decoding it, by the plugins that are let near hostile bytes.
+
+    Raises:
+        UnidentifiedImageError: It is none of the formats. Parsers may raise anything else, too.
+    """
     _hush()
     formats = (*_FORMATS, "HEIF") if _is_heif(data) else _FORMATS
     return Image.open(io.BytesIO(data), formats=formats)

@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from tlcore import backbones, bundle, evaluate, features, head, images
-from tlcore.backbones import BackboneSpec, Trunk, TrunkFile
+from tlcore import backbones, bundle, evaluate, features, head, images, looking
+from tlcore.backbones import BackboneSpec, TrunkFile
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest, Photo, photo_file
 from tlcore.decoded import DecodedCache
@@ -105,10 +105,7 @@ class _Job:
 
     def load(self, sha256: str) -> np.ndarray:
         """Returns a decoded photo, uint8 [h, w, 3], from the cache or the original."""
-        known = self.decoded.get(sha256)
-        if known is not None:
-            return known
-        return images.load(photo_file(self.workspace, self.manifest.id, sha256), self.spec.size)
+        return looking.loader(self.workspace, self.manifest.id, self.decoded)(sha256)
 
     def stage(self, stage: Stage, done: int = 0, total: int = 0, remembered: int = 0) -> None:
         self.on_event(StageMoved(stage=stage, done=done, total=total, remembered=remembered))
@@ -208,20 +205,19 @@ def _prepare(job: _Job) -> TrunkFile:
 
 def _look(job: _Job, trunk: TrunkFile, photos: Sequence[Photo]) -> features.Extraction:
     keys = [photo.sha256 for photo in photos]
-    with features.FeatureStore(job.workspace.feature_cache, trunk.space) as store:
-        with job.clock.measure("decode"):
+    with job.clock.measure("decode"):
+        with features.FeatureStore(job.workspace.feature_cache, trunk.space) as store:
             unknown = sorted(set(keys) - set(store.get(keys)))
-            _decode(job, unknown)
-        with job.clock.measure("features"):
-            extraction = features.extract(
-                keys,
-                job.load,
-                lambda: Trunk(trunk.path, threads=1),
-                store,
-                on_progress=lambda done, total, known: job.stage("features", done, total, known),
-                should_stop=job.should_stop,
-            )
-        features.evict(job.workspace.feature_cache, keep=store.path)
+        _decode(job, unknown)
+    with job.clock.measure("features"):
+        extraction = looking.look(
+            keys,
+            trunk,
+            job.workspace,
+            job.load,
+            on_progress=lambda done, total, known: job.stage("features", done, total, known),
+            should_stop=job.should_stop,
+        )
     if extraction is None:
         raise _Stopped
     return extraction

@@ -1,0 +1,79 @@
+"""A frozen network looks at photos: decode what is missing, then pass what is unknown."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import numpy as np
+
+from tlcore import features, images
+from tlcore.backbones import Trunk, TrunkFile
+from tlcore.dataset import photo_file
+from tlcore.decoded import DecodedCache
+from tlcore.workspace import Workspace
+
+_CHUNK = 64
+_Result = TypeVar("_Result")
+
+
+def loader(
+    workspace: Workspace, dataset_id: str, decoded: DecodedCache
+) -> Callable[[str], np.ndarray]:
+    """Returns a function that gives a photo at input size, uint8 [h, w, 3], by its SHA-256."""
+
+    def load(sha256: str) -> np.ndarray:
+        known = decoded.get(sha256)
+        if known is not None:
+            return known
+        return images.load(photo_file(workspace, dataset_id, sha256), decoded.size)
+
+    return load
+
+
+def look(
+    keys: Sequence[str],
+    trunk: TrunkFile,
+    workspace: Workspace,
+    load: Callable[[str], np.ndarray],
+    *,
+    on_progress: Callable[[int, int, int], None],
+    should_stop: Callable[[], bool],
+) -> features.Extraction | None:
+    """Returns the embeddings of photos through the cache that training uses, too.
+
+    Args:
+        keys: SHA-256 of each photo.
+        trunk: The converted network.
+        workspace: Has the cache.
+        load: Gives the decoded photo of a key.
+        on_progress: Called with (done, total, remembered).
+        should_stop: Asked after each batch.
+
+    Returns:
+        The embeddings, or None if it was stopped; what was done is remembered.
+    """
+    with features.FeatureStore(workspace.feature_cache, trunk.space) as store:
+        extraction = features.extract(
+            keys,
+            load,
+            lambda: Trunk(trunk.path, threads=1),
+            store,
+            on_progress=on_progress,
+            should_stop=should_stop,
+        )
+        features.evict(workspace.feature_cache, keep=store.path)
+    return extraction
+
+
+def in_threads(
+    keys: Sequence[str], work: Callable[[str], _Result], should_stop: Callable[[], bool]
+) -> Iterator[list[_Result]]:
+    """Does a piece of work for each key, on all cores; yields the results of some at a time."""
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for start in range(0, len(keys), _CHUNK):
+            if should_stop():
+                return
+            yield list(pool.map(work, keys[start : start + _CHUNK]))
