@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from tlcore import features
+from tlcore import cache_file
 from tlcore.backbones import Trunk
 from tlcore.errors import PhotoError, StorageError
 from tlcore.features import Extraction, FeatureStore, cache_use, evict, extract
@@ -239,7 +239,7 @@ def test_a_database_damaged_in_the_middle_takes_new_photos(tmp_path: Path) -> No
 def test_a_locked_cache_is_not_thrown_away(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with FeatureStore(tmp_path, "space") as store:
         store.put([(keys(1)[0], np.ones(4, np.float32))])
-    monkeypatch.setattr(features, "_BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(cache_file, "_BUSY_SECONDS", 0.01)
     other = sqlite3.connect(tmp_path / "space.sqlite")
     try:
         other.execute("PRAGMA locking_mode=EXCLUSIVE")

@@ -7,9 +7,8 @@ thousand cost ten passes, and an entry can never answer for another space.
 
 from __future__ import annotations
 
-import contextlib
+import json
 import os
-import sqlite3
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -22,14 +21,20 @@ from typing import Self
 import numpy as np
 
 from tlcore.backbones.trunk import BATCH, Trunk
-from tlcore.errors import StorageError
-from tlcore.workspace import storage_errors
+from tlcore.cache_file import CacheFile, delete
 
 # View 0 is the photo itself; augmented copies name their parameters and seed.
 PLAIN_VIEW = "plain"
 _QUERY_KEYS = 500
 _COMMIT_PHOTOS = 64
-_BUSY_SECONDS = 30.0
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS features
+    (sha256 TEXT, view TEXT, vector BLOB, PRIMARY KEY (sha256, view)) WITHOUT ROWID
+"""
+_GET = """
+    SELECT sha256, vector FROM features
+    WHERE view = ? AND sha256 IN (SELECT value FROM json_each(?))
+"""
 # Each takes some 40 MB.
 _MOST_TRUNKS = 16
 DEFAULT_LIMIT_BYTES = 5 * 1024**3
@@ -44,34 +49,21 @@ class FeatureStore:
     """
 
     def __init__(self, folder: Path, space: str) -> None:
-        folder.mkdir(parents=True, exist_ok=True)
         self.path = folder / f"{space}.sqlite"
-        with storage_errors(self.path):
-            self._connection = _open(self.path)
+        self._file = CacheFile(self.path, _SCHEMA)
         os.utime(self.path)  # the eviction goes by this time
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self._file.close()
 
     def get(self, keys: Sequence[str], view: str = PLAIN_VIEW) -> dict[str, np.ndarray]:
         """Returns the known embeddings among `keys`, float32 [d] each; none of a damaged file."""
-        try:
-            return self._get(keys, view)
-        except sqlite3.DatabaseError as error:
-            self._begin_anew(error)
-            return {}
-
-    def _get(self, keys: Sequence[str], view: str) -> dict[str, np.ndarray]:
         found: dict[str, np.ndarray] = {}
         for chunk in _chunks(list(dict.fromkeys(keys)), _QUERY_KEYS):
-            marks = ",".join("?" * len(chunk))
-            rows = self._connection.execute(
-                f"SELECT sha256, vector FROM features WHERE view = ? AND sha256 IN ({marks})",
-                (view, *chunk),
-            )
+            rows = self._file.rows(_GET, (view, json.dumps(chunk)))
             found.update({key: np.frombuffer(vector, np.float32) for key, vector in rows})
         return found
 
@@ -81,79 +73,11 @@ class FeatureStore:
         Raises:
             StorageError: The disk is full.
         """
-        values = [(key, view, np.asarray(v, np.float32).tobytes()) for key, v in rows]
-        with storage_errors(self.path), _full_disk_as_oserror():
-            try:
-                self._put(values)
-            except sqlite3.DatabaseError as error:
-                self._begin_anew(error)
-                self._put(values)
-
-    def _put(self, values: Sequence[tuple[str, str, bytes]]) -> None:
-        with self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", values)
-
-    def _begin_anew(self, error: sqlite3.DatabaseError) -> None:
-        """Throws a damaged file away: it is worth nothing and costs only time."""
-        if not _is_damage(error):
-            raise error
-        self._connection.close()
-        _delete(self.path)
-        self._connection = _connect(self.path)
+        values = ((key, view, np.asarray(v, np.float32).tobytes()) for key, v in rows)
+        self._file.write("INSERT OR REPLACE INTO features VALUES (?, ?, ?)", values)
 
     def __len__(self) -> int:
-        return int(self._connection.execute("SELECT COUNT(*) FROM features").fetchone()[0])
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_BUSY:
-            raise StorageError(
-                f"The memory of photos {path.name} is in use by another program.",
-                hint="Wait until it is done, then start the run again.",
-            ) from error
-        if not _is_damage(error):
-            raise
-        _delete(path)
-        return _connect(path)
-
-
-def _is_damage(error: sqlite3.DatabaseError) -> bool:
-    # The low byte is the kind; a locked file or a full disk is no reason to delete anything.
-    code = getattr(error, "sqlite_errorcode", sqlite3.SQLITE_OK) & 0xFF
-    return code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
-
-
-def _delete(path: Path) -> None:
-    for stale in (path, *path.parent.glob(f"{path.name}-*")):
-        stale.unlink(missing_ok=True)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS features (sha256 TEXT, view TEXT, vector BLOB, "
-            "PRIMARY KEY (sha256, view)) WITHOUT ROWID"
-        )
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
-
-
-@contextlib.contextmanager
-def _full_disk_as_oserror() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise OSError(28, "No space left on device") from error
-        raise
+        return int(self._file.rows("SELECT COUNT(*) FROM features")[0][0])
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -305,4 +229,4 @@ def evict(
         if cache_use(folder).bytes <= limit_bytes:
             return
         if space != keep:
-            _delete(space)
+            delete(space)

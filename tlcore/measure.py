@@ -10,16 +10,13 @@ import base64
 import calendar
 import contextlib
 import dataclasses
-import errno
 import functools
 import json
 import math
 import re
-import sqlite3
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
@@ -28,7 +25,8 @@ from PIL import Image, ImageFilter
 
 from tlcore import images
 from tlcore.archive import printable
-from tlcore.workspace import Workspace, storage_errors
+from tlcore.cache_file import CacheFile
+from tlcore.workspace import Workspace
 
 # Raise it when a figure changes its meaning: what was remembered is then measured again.
 VERSION = 1
@@ -37,7 +35,6 @@ _HASH_EDGE, _HASH_FREQUENCIES = 32, 8
 _BORDER_SHARE = 0.08
 _BLUR_REACH = 4
 _QUERY_KEYS = 500
-_BUSY_SECONDS = 30.0
 _EXIF_MAKE, _EXIF_MODEL = 0x010F, 0x0110
 _EXIF_IFD, _GPS_IFD = 0x8769, 0x8825
 _EXIF_TAKEN, _EXIF_FRACTION = 0x9003, 0x9291
@@ -363,27 +360,23 @@ class MeasureStore:
 
     def __init__(self, workspace: Workspace) -> None:
         self.path = workspace.root / "cache" / "measures.sqlite"
-        with storage_errors(self.path):
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            self._connection = _opened_store(self.path)
+        self._file = CacheFile(self.path, _SCHEMA)
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._connection.close()
+        self._file.close()
 
     def known(self, keys: Iterable[str]) -> set[str]:
         """Returns which photos were measured by this version."""
-        return {
-            key for chunk in _chunks(keys) for (key,) in self._connection.execute(_KNOWN, chunk)
-        }
+        return {key for chunk in _chunks(keys) for (key,) in self._file.rows(_KNOWN, chunk)}
 
     def get(self, keys: Iterable[str]) -> dict[str, Measures]:
         """Returns the remembered measures among `keys`; damaged rows are left out."""
         found = {}
         for chunk in _chunks(keys):
-            for key, text in self._connection.execute(_GET, chunk):
+            for key, text in self._file.rows(_GET, chunk):
                 with contextlib.suppress(ValueError, KeyError, TypeError):
                     found[key] = Measures.from_json(json.loads(text))
         return found
@@ -394,11 +387,14 @@ class MeasureStore:
         Raises:
             StorageError: The disk is full.
         """
-        values = [(key, VERSION, json.dumps(value.to_json())) for key, value in rows]
-        with storage_errors(self.path), _full_disk_as_oserror(), self._connection:
-            self._connection.executemany("INSERT OR REPLACE INTO measures VALUES (?, ?, ?)", values)
+        values = ((key, VERSION, json.dumps(value.to_json())) for key, value in rows)
+        self._file.write("INSERT OR REPLACE INTO measures VALUES (?, ?, ?)", values)
 
 
+_SCHEMA = """
+    CREATE TABLE IF NOT EXISTS measures
+    (sha256 TEXT PRIMARY KEY, version INTEGER, measures TEXT) WITHOUT ROWID
+"""
 _KNOWN = """
     SELECT sha256 FROM measures
     WHERE version = ? AND sha256 IN (SELECT value FROM json_each(?))
@@ -413,43 +409,3 @@ def _chunks(keys: Iterable[str]) -> Iterator[tuple[int, str]]:
     wanted = list(dict.fromkeys(keys))
     for start in range(0, len(wanted), _QUERY_KEYS):
         yield VERSION, json.dumps(wanted[start : start + _QUERY_KEYS])
-
-
-def _opened_store(path: Path) -> sqlite3.Connection:
-    try:
-        return _connect(path)
-    except sqlite3.DatabaseError as error:
-        # Damaged: it is worth nothing and costs only time. A locked file is no reason to delete.
-        if getattr(error, "sqlite_errorcode", 0) & 0xFF not in (
-            sqlite3.SQLITE_CORRUPT,
-            sqlite3.SQLITE_NOTADB,
-        ):
-            raise
-        for stale in (path, *path.parent.glob(f"{path.name}-*")):
-            stale.unlink(missing_ok=True)
-        return _connect(path)
-
-
-def _connect(path: Path) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=_BUSY_SECONDS, check_same_thread=False)
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=NORMAL")
-        connection.execute(
-            "CREATE TABLE IF NOT EXISTS measures "
-            "(sha256 TEXT PRIMARY KEY, version INTEGER, measures TEXT) WITHOUT ROWID"
-        )
-    except sqlite3.DatabaseError:
-        connection.close()
-        raise
-    return connection
-
-
-@contextlib.contextmanager
-def _full_disk_as_oserror() -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if error.sqlite_errorcode == sqlite3.SQLITE_FULL:
-            raise OSError(errno.ENOSPC, "No space left on device") from error
-        raise
