@@ -440,6 +440,8 @@ def test_no_division_leaks_or_leaves_a_class_one_sided(
 class _NoArchive:
     name = "none"
     folders: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    is_several = False
 
     def __len__(self) -> int:
         return 0
@@ -452,6 +454,30 @@ def test_the_same_zip_is_the_same_dataset(workspace: Workspace) -> None:
     first = taken(workspace, pets())
     assert taken(workspace, pets()) == first
     assert len(list(workspace.datasets.iterdir())) == 1
+
+
+def test_two_intakes_of_one_zip_at_once_are_one_dataset(workspace: Workspace) -> None:
+    workspace.root.mkdir()
+    source = zipped(workspace.root.parent, pets())
+    inner: list[Manifest] = []
+
+    def meanwhile(done: int, _: int) -> None:
+        if done == 5:
+            inner.append(ingest(source, workspace, decode_size=None))
+
+    outer = ingest(source, workspace, decode_size=None, on_progress=meanwhile)
+    assert inner == [outer]
+    assert dataset.list_datasets(workspace) == [outer]
+    assert not list(workspace.datasets.glob(".part-*"))
+
+
+def test_a_dataset_that_lost_originals_is_not_the_answer_to_its_zip(workspace: Workspace) -> None:
+    first = taken(workspace, pets())
+    dataset.photo_file(workspace, first.id, first.photos[3].sha256).unlink()
+    second = taken(workspace, pets())
+    assert second.id != first.id
+    assert dataset.photo_file(workspace, second.id, first.photos[3].sha256).is_file()
+    assert taken(workspace, pets()) == second
 
 
 def test_the_same_zip_divided_otherwise_is_another_dataset(workspace: Workspace) -> None:
@@ -739,6 +765,18 @@ def test_a_photo_file_may_be_added_by_itself(tmp_path: Path, workspace: Workspac
     assert [kept.path for kept in more] == ["new.png", "newer.png"]
 
 
+def test_one_photo_may_be_added_alone_and_what_is_no_photo_is_named(
+    tmp_path: Path, workspace: Workspace
+) -> None:
+    manifest = taken(workspace, pets())
+    (tmp_path / "new.png").write_bytes(photo(77))
+    (tmp_path / "notes.txt").write_bytes(NOT_A_PHOTO)
+    more, _ = dataset.intake_photos(tmp_path / "new.png", workspace, manifest.id)
+    assert [kept.path for kept in more] == ["new.png"]
+    with pytest.raises(DatasetError, match=r"First: notes\.txt: not a photo\."):
+        dataset.intake_photos(tmp_path / "notes.txt", workspace, manifest.id)
+
+
 def test_an_added_copy_is_on_the_side_of_the_photo(workspace: Workspace) -> None:
     manifest = taken(workspace, pets())
     sides = {kept.sha256: kept.split for kept in manifest.photos}
@@ -761,6 +799,16 @@ def test_adding_that_is_stopped_or_fails_leaves_nothing_behind(workspace: Worksp
         added(workspace, manifest, {"no.txt": NOT_A_PHOTO})
     with nothing_changes(workspace), pytest.raises(DatasetError, match="There is no dataset"):
         dataset.intake_photos(workspace.root.parent / "more.zip", workspace, "0123456789ab")
+
+
+def test_added_photos_that_are_not_approved_are_not_kept(workspace: Workspace) -> None:
+    manifest = taken(workspace, pets())
+
+    def refuse(photos: tuple[dataset.Photo, ...], skipped: tuple[dataset.Skipped, ...]) -> None:
+        raise DatasetError(f"{len(photos)} and {len(skipped)}", hint="Try others.")
+
+    with nothing_changes(workspace), pytest.raises(DatasetError, match="2 and 1"):
+        added(workspace, manifest, {**photos("new", 2, 50), "no.txt": NOT_A_PHOTO}, approve=refuse)
 
 
 def test_adding_shows_its_progress(workspace: Workspace) -> None:

@@ -271,7 +271,7 @@ def test_times_stages_and_warnings_are_kept() -> None:
 def test_every_event_type_is_known_to_the_reader_and_has_a_name_of_its_own() -> None:
     kinds = [kind for kind in vars(events).values() if _is_event(kind)]
     assert {kind.type for kind in kinds} == set(events._TYPES)
-    assert len({kind.type for kind in kinds}) == len(kinds) == 9
+    assert len({kind.type for kind in kinds}) == len(kinds) == 10
 
 
 def _is_event(value: Any) -> bool:

@@ -128,8 +128,7 @@ def ingest(
     paths = _paths(source)
     with open_sources(paths, limits=limits, salvage=salvage) as archive:
         digest = _file_sha256(paths[0]) if len(paths) == 1 and paths[0].is_file() else None
-        known = _known(workspace, split, reading, source_sha256=digest) if digest else None
-        if known is not None:
+        if digest and (known := _known(workspace, split, reading, source_sha256=digest)):
             return known
         with _new_folder(workspace) as part:
             intake = _Intake(part / "files", decode_size and DecodedCache(workspace, decode_size))
@@ -138,7 +137,7 @@ def ingest(
             if seen.problem is not None:
                 raise seen.problem
             manifest = _manifest(seen, name, digest, split)
-            return _committed(workspace, part, manifest, read.found)
+            return _committed(workspace, part, manifest, read.found, reading)
 
 
 def survey(
@@ -177,6 +176,7 @@ def intake_photos(
     on_progress: Callable[[int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
     salvage: bool = False,
+    approve: Callable[[tuple[Photo, ...], tuple[Skipped, ...]], None] | None = None,
 ) -> tuple[tuple[Photo, ...], tuple[Skipped, ...]]:
     """Puts more photos beside those of a dataset; an edit must then add them to a version.
 
@@ -189,6 +189,7 @@ def intake_photos(
         on_progress: Called with the files done and the files in all.
         should_stop: Asked after each file; True ends the work with `Stopped`.
         salvage: Whether an archive that is cut off is used as far as it goes.
+        approve: Called with what is returned; when it raises an error, nothing is kept.
 
     Returns:
         The photos, sorted by path, and what was left out. A photo has the class that the layout
@@ -203,7 +204,7 @@ def intake_photos(
     """
     manifest = load_manifest(workspace, dataset_id)
     with (
-        open_sources(_paths(source), limits=limits, salvage=salvage) as archive,
+        open_sources(_paths(source), limits=limits, salvage=salvage, may_be_photo=True) as archive,
         _new_folder(workspace) as part,
     ):
         intake = _Intake(part / "files", decode_size and DecodedCache(workspace, decode_size))
@@ -216,6 +217,8 @@ def intake_photos(
         for place in placed:
             side = sides.setdefault(place.photo.sha256, place.split or "train")
             photos.append(place.moved(side))
+        if approve is not None:
+            approve(tuple(photos), skipped)
         _add_files(part / "files", workspace.dataset_dir(dataset_id) / "files", sides)
         return tuple(photos), skipped
 
@@ -256,7 +259,7 @@ class _Intake:
 
 
 def _store(target: Path, data: bytes) -> None:
-    with _told(target):
+    with _told(target.with_name("a photo")):
         target.parent.mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError), target.open("xb") as file:
             _write(file, data)
@@ -421,19 +424,29 @@ def _manifest(
 
 
 def _committed(
-    workspace: Workspace, part: Path, manifest: Manifest, found: Iterable[Found]
+    workspace: Workspace,
+    part: Path,
+    manifest: Manifest,
+    found: Iterable[Found],
+    reading: str | None,
 ) -> Manifest:
-    known = None
-    if manifest.source_sha256 is None:
-        known = _known(workspace, manifest.split_config, None, fingerprint=manifest.fingerprint)
-    if known is not None:
-        return known
     target = workspace.dataset_dir(manifest.id)
     with _told(target):
         _drop_unused(part / "files", found, manifest.photos)
         write_atomic(part / _MANIFEST, manifest.to_json())
-        part.rename(target)
-    return manifest
+        # Another process may have taken the same photos in meanwhile.
+        with FileLock(workspace.root / "datasets.lock"):
+            known = _known_like(workspace, manifest, reading)
+            if known is None:
+                part.rename(target)
+    return known or manifest
+
+
+def _known_like(workspace: Workspace, manifest: Manifest, reading: str | None) -> Manifest | None:
+    split, digest = manifest.split_config, manifest.source_sha256
+    if digest is None:
+        return _known(workspace, split, None, fingerprint=manifest.fingerprint)
+    return _known(workspace, split, reading, source_sha256=digest)
 
 
 def _drop_unused(files: Path, found: Iterable[Found], photos: Iterable[Photo]) -> None:
@@ -450,13 +463,20 @@ def _file_sha256(path: Path) -> str:
 def _known(
     workspace: Workspace, split: SplitConfig, reading: str | None, **wanted: str
 ) -> Manifest | None:
-    """Returns the newest version of the dataset whose first version is like this."""
+    """Returns the newest version of the dataset whose first version is like this and whole."""
     for manifest in list_datasets(workspace):
         first = manifest if manifest.version == 1 else load_manifest(workspace, manifest.id, 1)
         has_all = all(getattr(first, field) == value for field, value in wanted.items())
-        if has_all and first.split_config == split and reading in (None, first.layout):
+        is_alike = has_all and first.split_config == split and reading in (None, first.layout)
+        if is_alike and _has_originals(workspace, first):
             return manifest
     return None
+
+
+def _has_originals(workspace: Workspace, manifest: Manifest) -> bool:
+    """Tells whether no original was deleted since, without a look at each file."""
+    files = workspace.dataset_dir(manifest.id) / "files"
+    return {photo.sha256 for photo in manifest.photos} <= {path.name for path in files.glob("*/*")}
 
 
 # What is in the workspace

@@ -18,7 +18,9 @@ from typing import Any, ClassVar, Literal
 
 from tlcore.workspace import storage_errors
 
-Stage = Literal["prepare", "decode", "features", "train", "evaluate", "pack"]
+RunStage = Literal["prepare", "decode", "features", "train", "evaluate", "pack"]
+JobStage = Literal["intake", "measure", "look", "checks", "map", "export"]
+Stage = RunStage | JobStage
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -132,12 +134,29 @@ class Failed(Event):
 
     Attributes:
         kind: `error` (a refusal with a hint), `bug`, `killed` or `memory`.
+        offer: What may be tried instead, by name; empty where nothing is offered.
     """
 
     type: ClassVar[str] = "failed"
     kind: str
     message: str
     hint: str
+    offer: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TakenIn(Event):
+    """Photos were taken in.
+
+    Attributes:
+        dataset_id, version: Where they are now.
+        photos: How many were added; 0 where a known dataset was found again.
+    """
+
+    type: ClassVar[str] = "taken_in"
+    dataset_id: str
+    version: int
+    photos: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +178,7 @@ _TYPES: Mapping[str, type[Event]] = {
         Evaluated,
         Finished,
         Failed,
+        TakenIn,
         Cancelled,
     )
 }
@@ -235,6 +255,7 @@ class RunStatus:
         stage_seconds: Seconds per stage so far, the present one up to its last event.
         epochs: Every epoch of this attempt.
         evaluated: The result, as soon as there is one.
+        taken_in: Where the photos of an intake are.
         failed: Why it failed.
         queued_at, started_at, last_at, ended_at: Seconds since 1970; None where it did not come.
     """
@@ -249,6 +270,7 @@ class RunStatus:
     epochs: tuple[EpochEnded, ...] = ()
     warnings: tuple[Warned, ...] = ()
     evaluated: Evaluated | None = None
+    taken_in: TakenIn | None = None
     failed: Failed | None = None
     finished: Finished | None = None
     pid: int | None = None
@@ -299,8 +321,8 @@ def _apply(values: dict[str, Any], event: Event) -> None:
             values["epochs"] += (event,)
         case Warned():
             values["warnings"] += (event,)
-        case Evaluated():
-            values["evaluated"] = event
+        case Evaluated() | TakenIn():
+            values[event.type] = event
         case Finished():
             values |= {"state": "finished", "finished": event, "ended_at": event.time}
         case Failed():

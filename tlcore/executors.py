@@ -106,7 +106,7 @@ def perform(run: Run, *, on_event: Callable[[Event], None] | None = None) -> Res
 def _perform(run: Run, record: Callable[[Event], None]) -> Result | None:
     try:
         return train(
-            load_manifest(run.workspace, run.dataset_id),
+            load_manifest(run.workspace, run.dataset_id, run.dataset_version),
             run.config,
             workspace=run.workspace,
             folder=run.folder,
@@ -119,7 +119,7 @@ def _perform(run: Run, record: Callable[[Event], None]) -> Result | None:
         record(Failed(kind="error", message=error.message, hint=error.hint))
         raise
     except BaseException as error:
-        _log_traceback(run.folder / "worker.log")
+        log_traceback(run.folder / "worker.log")
         record(describe_crash(error))
         raise
 
@@ -145,6 +145,7 @@ def describe_crash(error: BaseException) -> Failed:
     )
 
 
-def _log_traceback(path: Path) -> None:
+def log_traceback(path: Path) -> None:
+    """Adds the traceback of the exception at hand to a log."""
     with path.open("a", encoding="utf-8") as file:
         file.write(traceback.format_exc())

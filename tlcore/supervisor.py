@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import signal
@@ -9,12 +10,17 @@ import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 from filelock import Timeout
 
-from tlcore import runs
+from tlcore import jobs, runs
+from tlcore.errors import TLError
+from tlcore.events import Failed
+from tlcore.jobs import Job
 from tlcore.worker import (
     KILLED,
     Patience,
@@ -31,7 +37,21 @@ _STOP_SECONDS = 5.0
 _ROUND_SECONDS = 30.0
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
 _LOG_BYTES = 5 * 10**6
+_MOST_JOBS = 2
 _PROJECT = Path(__file__).parent.parent
+_JOB_HINTS = {
+    jobs.Intake: "Bring the photos again; nothing half-made was left behind.",
+    jobs.Export: "Make the zip again; the photos are untouched.",
+    jobs.Examination: "Nothing was lost. Look again; what was measured is remembered.",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class _JobProcess:
+    """A process that does a job, and the marks in the queue that it was started for."""
+
+    child: subprocess.Popen[bytes]
+    marks: Sequence[Path]
 
 
 class Supervisor:
@@ -52,6 +72,7 @@ class Supervisor:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="supervisor", daemon=True)
         self._children: list[subprocess.Popen[bytes]] = []
+        self._jobs: dict[str, _JobProcess] = {}
         self._delay, self._not_before = _FIRST_DELAY_SECONDS, 0.0
         self._left_idle = False
         self._next_round = 0.0
@@ -61,7 +82,7 @@ class Supervisor:
         self._thread.start()
 
     def stop(self) -> None:
-        """Ends an idle worker; one at work goes on, and the next server finds it."""
+        """Ends an idle worker; one at work and jobs go on, and the next server finds them."""
         self._stop.set()
         self._thread.join(_STOP_SECONDS)
         states = read_states(self._workspace)
@@ -69,6 +90,14 @@ class Supervisor:
             if child.poll() is None and states.get(child.pid) != "working":
                 child.terminate()
                 child.wait(_STOP_SECONDS)
+        for job_id, process in self._jobs.items():
+            if not self._is_at_work(job_id):
+                process.child.wait(_STOP_SECONDS)
+
+    def _is_at_work(self, job_id: str) -> bool:
+        with contextlib.suppress(TLError):
+            return jobs.load(self._workspace, job_id).status().is_active
+        return False
 
     def _watch(self) -> None:
         try:
@@ -87,12 +116,16 @@ class Supervisor:
         if self._is_in_charge():
             self._bury()
             self._provide()
+            self._bury_jobs()
+            self._provide_jobs()
             self._make_rounds()
 
     def _make_rounds(self) -> None:
         """Finds runs whose process died without a supervisor, such as a killed command line."""
         if time.monotonic() >= self._next_round:
             runs.fail_orphans(self._workspace, **KILLED)
+            self._fail_orphaned_jobs()
+            jobs.forget_old(self._workspace)
             self._next_round = time.monotonic() + _ROUND_SECONDS
 
     def _is_in_charge(self) -> bool:
@@ -131,27 +164,79 @@ class Supervisor:
     def _retires(self, pid: int) -> bool:
         return read_states(self._workspace).get(pid) == "retiring"
 
+    def _bury_jobs(self) -> None:
+        """Collects ended job processes and fails the job that one could not end."""
+        for job_id, process in list(self._jobs.items()):
+            if process.child.poll() is None:
+                continue
+            del self._jobs[job_id]
+            for mark in process.marks:  # it must not be tried for ever
+                mark.unlink(missing_ok=True)
+            with contextlib.suppress(TLError):
+                self._fail_if_dead(jobs.load(self._workspace, job_id), process.child.returncode)
+
+    def _fail_if_dead(self, job: Job, code: int) -> None:
+        words = _job_words(job, describe_exit(code))
+        has_ended = job.fail_if_orphaned(**words) or not job.status().is_active
+        # A mark that is there now means that it was asked for again.
+        if not has_ended and not jobs.queue(self._workspace).marks(job.id):
+            # Its process died before it began.
+            failed = Failed(kind=words["kind"], message=words["message"], hint=words["hint"])
+            job.log.append(failed)
+
+    def _provide_jobs(self) -> None:
+        """Starts waiting jobs, the oldest first: some intakes, and one examination at a time."""
+        for job_id in jobs.queue(self._workspace).ids():
+            if len(self._jobs) >= _MOST_JOBS:
+                return
+            if job_id not in self._jobs:
+                self._start_job(job_id)
+
+    def _start_job(self, job_id: str) -> None:
+        try:
+            job = jobs.load(self._workspace, job_id)
+        except TLError:
+            jobs.queue(self._workspace).remove(job_id)
+            return
+        is_examination = isinstance(job.request, jobs.Examination)
+        if is_examination and any(map(self._is_examination, self._jobs)):
+            return
+        marks = jobs.queue(self._workspace).marks(job_id)
+        with (job.folder / "worker.log").open("ab") as log:
+            child = self._started("tlcore.job_process", [job_id], log)
+        self._jobs[job_id] = _JobProcess(child=child, marks=marks)
+
+    def _is_examination(self, job_id: str) -> bool:
+        with contextlib.suppress(TLError):
+            return isinstance(jobs.load(self._workspace, job_id).request, jobs.Examination)
+        return False
+
+    def _fail_orphaned_jobs(self) -> None:
+        for job in jobs.list_jobs(self._workspace):
+            if job.id not in self._jobs:
+                job.fail_if_orphaned(**_job_words(job, KILLED))
+
     def _spawn(self) -> None:
         self._left_idle = False
         path = self._workspace.worker / "worker.log"
         if path.is_file() and path.stat().st_size > _LOG_BYTES:
             path.unlink()
-        command = [sys.executable, "-m", "tlcore.worker"]
-        # The worker runs in another folder.
-        command += ["--workspace", str(self._workspace.root.absolute())]
-        command += ["--max-runs", str(self._max_runs)]
         with path.open("ab") as log:
-            self._children.append(
-                subprocess.Popen(
-                    command,
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    cwd=_PROJECT,
-                    env=_worker_environment(),
-                    **_own_group(),
-                )
-            )
+            more = ["--max-runs", str(self._max_runs)]
+            self._children.append(self._started("tlcore.worker", more, log))
+
+    def _started(self, module: str, arguments: list[str], log: BinaryIO) -> subprocess.Popen[bytes]:
+        # It runs in another folder.
+        workspace = ["--workspace", str(self._workspace.root.absolute())]
+        return subprocess.Popen(
+            [sys.executable, "-m", module, *workspace, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            cwd=_PROJECT,
+            env=_worker_environment(),
+            **_own_group(),
+        )
 
 
 def _worker_environment() -> dict[str, str]:
@@ -165,6 +250,15 @@ def _own_group() -> dict[str, Any]:
     if sys.platform == "win32":
         return {"creationflags": subprocess.CREATE_NEW_PROCESS_GROUP}
     return {"start_new_session": True}
+
+
+def _job_words(job: Job, words: Mapping[str, str]) -> dict[str, str]:
+    message = words["message"].replace("training program", "program that looked at the photos")
+    return {
+        "kind": words["kind"],
+        "message": message.replace("the run was", "it was"),
+        "hint": _JOB_HINTS[type(job.request)],
+    }
 
 
 def describe_exit(code: int) -> dict[str, str]:

@@ -63,6 +63,10 @@ class Workspace:
         return self.root / "runs"
 
     @property
+    def jobs(self) -> Path:
+        return self.root / "jobs"
+
+    @property
     def feature_cache(self) -> Path:
         return self.root / "cache" / "features"
 
@@ -97,6 +101,14 @@ class Workspace:
             TLError: `run_id` does not have the form of an id.
         """
         return self.runs / _checked(run_id, "run")
+
+    def job_dir(self, job_id: str) -> Path:
+        """Returns the folder of a job, made or not.
+
+        Raises:
+            TLError: `job_id` does not have the form of an id.
+        """
+        return self.jobs / _checked(job_id, "job")
 
 
 def _checked(value: str, kind: str) -> str:
