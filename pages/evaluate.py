@@ -75,6 +75,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     st.title(f"How good is {plain(run.name, 60)}?", anchor=False, width="stretch")
     starting.run_picker(run, JUDGE.file)
 starting.lead(lead_words(judged))
+if used := results.photos_version(run):
+    st.caption(f"Trained on {used}.")
 score(judged)
 too_few(judged)
 with st.container(key="section_mistakes"):

@@ -15,8 +15,11 @@ import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages._shared import forecast, wording
-from tlcore import dataset, events, runs
+from tlcore import dataset, events, job_process, jobs, runs, versions
+from tlcore.checks import CATALOGUE
 from tlcore.dataset import Manifest
+from tlcore.edits import DeleteClass, Drop, RenameClass
+from tlcore.errors import TLError
 from tlcore.runs import Run
 from tlcore.spreadsheet import csv_bytes
 from tlcore.workspace import HOME_VARIABLE, Workspace
@@ -185,41 +188,84 @@ def test_the_newest_runs_are_offered_on_start(finished: Run) -> None:
 # Photos
 
 
+def done(home: Workspace, app: AppTest) -> AppTest:
+    """Does what a process of its own does with the job that a page started, and looks again."""
+    for job in jobs.list_jobs(home):
+        if job.status().state == "queued":
+            job_process.perform(job)
+    return app.run()
+
+
+def uploaded(app: AppTest, name: str, data: bytes) -> AppTest:
+    return app.file_uploader[0].upload(name, data, "application/zip").run()
+
+
 def test_an_uploaded_zip_becomes_a_dataset_in_the_address(
     home: Workspace, two_kinds_zip: Path
 ) -> None:
-    app = opened("data")
-    upload = app.file_uploader[0]
-    upload.upload("pair.zip", two_kinds_zip.read_bytes(), "application/zip").run()
+    app = uploaded(opened("data"), "pair.zip", two_kinds_zip.read_bytes())
+    assert titles(app) == ["Reading your photos"]
+    [job] = jobs.list_jobs(home)
+    assert app.query_params["intake"] in (job.id, [job.id])
+    app = done(home, app)
     assert not app.exception
     [manifest] = dataset.list_datasets(home)
     assert app.query_params["dataset"] in (manifest.id, [manifest.id])
     assert titles(app) == ["pair\\.zip"]
     assert [metric.value for metric in app.metric] == ["24", "2", "4", "0"]
-    assert not list((home.root / "uploads").iterdir())
+    assert not job.uploads.exists()
+
+
+def test_an_intake_can_be_stopped_and_says_so(home: Workspace, two_kinds_zip: Path) -> None:
+    app = uploaded(opened("data"), "pair.zip", two_kinds_zip.read_bytes())
+    app.button(key="stop_intake").click().run()
+    assert titles(app) == ["Stopped"]
+    assert not dataset.list_datasets(home)
+    app.button(key="bring_again").click().run()
+    assert titles(app) == ["Bring your photos"]
 
 
 def test_a_file_that_is_no_zip_is_refused_in_words_and_another_may_follow(
     home: Workspace, two_kinds_zip: Path
 ) -> None:
-    app = opened("data")
-    app.file_uploader[0].upload("page.zip", b"<html>log in", "application/zip").run()
+    app = done(home, uploaded(opened("data"), "page.zip", b"<html>log in"))
     assert not app.exception
+    assert titles(app) == ["These photos could not be taken in"]
     assert "not a zip" in texts(app)
+    app.button(key="bring_again").click().run()
     assert titles(app) == ["Bring your photos"]
-    app.file_uploader[0].upload("pair.zip", two_kinds_zip.read_bytes(), "application/zip").run()
+    app = done(home, uploaded(app, "pair.zip", two_kinds_zip.read_bytes()))
     assert titles(app) == ["pair\\.zip"]
 
 
-def test_a_hostile_upload_name_stays_in_the_uploads_folder(
+def test_what_an_intake_offers_is_one_press_away(
+    home: Workspace, kind_photo, as_png, tmp_path: Path
+) -> None:
+    path = tmp_path / "flat.zip"
+    with zipfile.ZipFile(path, "w") as archive:
+        for kind, name in enumerate(("cat", "dog")):
+            for number in range(6):
+                archive.writestr(f"{name}.{number:03}.png", as_png(kind_photo(kind, number)))
+    app = done(home, uploaded(opened("data"), "flat.zip", path.read_bytes()))
+    assert "cat (6), dog (6)" in unescaped(texts(app))
+    app = done(home, app.button(key="take_offer").click().run())
+    assert not app.exception
+    [manifest] = dataset.list_datasets(home)
+    assert manifest.classes == ("cat", "dog")
+
+
+def test_a_hostile_upload_name_stays_in_the_folder_of_its_job(
     home: Workspace, two_kinds_zip: Path
 ) -> None:
-    app = opened("data")
     name = "../../../" + "x" * 300 + ".zip"
-    app.file_uploader[0].upload(name, two_kinds_zip.read_bytes(), "application/zip").run()
+    app = uploaded(opened("data"), name, two_kinds_zip.read_bytes())
     assert not app.exception
+    [job] = jobs.list_jobs(home)
+    [source] = job.request.sources
+    assert Path(source).is_relative_to(job.uploads)
+    done(home, app)
     assert len(dataset.list_datasets(home)) == 1
-    assert not list((home.root / "uploads").iterdir())
+    assert not job.uploads.exists()
 
 
 def test_a_folder_of_this_computer_is_taken_from_below_the_home_folder_only(
@@ -237,8 +283,67 @@ def test_a_folder_of_this_computer_is_taken_from_below_the_home_folder_only(
         assert word in texts(app), typed
     app = opened("data")
     app.text_input[0].set_value("~/pair.zip").run()
-    app.button(key="use_path").click().run()
+    app = done(home, app.button(key="use_path").click().run())
     assert titles(app) == ["pair\\.zip"]
+
+
+@pytest.mark.parametrize("intake", HOSTILE)
+def test_an_intake_that_is_not_there_is_said_so(intake: str, home: Workspace) -> None:
+    app = opened("data", intake=intake)
+    assert not app.exception
+    assert titles(app) == ["These photos are not being read"]
+
+
+def test_photos_are_brought_into_a_dataset_that_exists(
+    home: Workspace, kinds_zip, tmp_path: Path
+) -> None:
+    before = dataset.ingest(kinds_zip(tmp_path / "a.zip", {"x": 0, "y": 1}), home)
+    more = kinds_zip(tmp_path / "b.zip", {"x": 0}, each=5, start=50)
+    app = opened("data", dataset=before.id)
+    app.radio(key=f"conflict_{before.id}").set_value("replace").run()
+    app = done(home, uploaded(app, "b.zip", more.read_bytes()))
+    assert not app.exception
+    after = dataset.load_manifest(home, before.id)
+    assert (after.version, len(after.photos)) == (2, 29)
+    assert "Added 5 photos" in unescaped(texts(app))
+
+
+# Edits
+
+
+def test_a_class_is_renamed_and_the_name_comes_back(home: Workspace, nasty: Manifest) -> None:
+    app = opened("data", dataset=nasty.id)
+    editing = versions.edit(
+        home, nasty.id, [RenameClass(old="=1+1", new="sum")], expected_version=1
+    )
+    app.run()
+    assert "Renamed =1+1 to sum" in unescaped(texts(app))
+    assert "sum" in editing.classes
+    app.button(key="undo").click().run()
+    assert not app.exception
+    assert "=1+1" in dataset.load_manifest(home, nasty.id).classes
+    assert "redo" in buttons(app)
+
+
+def test_the_photos_are_divided_anew(home: Workspace, nasty: Manifest) -> None:
+    app = opened("data", dataset=nasty.id)
+    app.number_input(key=f"val_{nasty.id}").set_value(40).run()
+    app.button(key="divide_anew").click().run()
+    assert not app.exception
+    after = dataset.load_manifest(home, nasty.id)
+    assert after.version == 2
+    assert len(after.subset("val")) > len(nasty.subset("val"))
+
+
+def test_an_edit_that_leaves_no_two_classes_is_refused_in_words(
+    home: Workspace, two_kinds_zip: Path
+) -> None:
+    pair = dataset.ingest(two_kinds_zip, home)
+    app = opened("data", dataset=pair.id, issue="few_images")
+    assert not app.exception
+    with pytest.raises(TLError):
+        versions.edit(home, pair.id, [DeleteClass(label="stripes")], expected_version=1)
+    assert dataset.load_manifest(home, pair.id) == pair
 
 
 @pytest.mark.parametrize("page", ["data", "train"])
@@ -252,15 +357,41 @@ def test_hostile_names_are_shown_as_they_are(page: str, nasty: Manifest) -> None
 
 def test_what_is_worth_a_look_has_a_card_a_kind(nasty: Manifest) -> None:
     keys = set(buttons(opened("data", dataset=nasty.id)))
-    assert {"issue_two_classes", "issue_left_out", "issue_few_images"} <= keys
+    assert {"issue_two_classes", "issue_not_an_image", "issue_few_images"} <= keys
 
 
-@pytest.mark.parametrize("key", ["issue_two_classes", "issue_left_out", "issue_few_images"])
-def test_each_card_opens_what_is_behind_it(key: str, nasty: Manifest) -> None:
+@pytest.mark.parametrize("kind", ["two_classes", "not_an_image", "few_images"])
+def test_each_card_opens_what_is_behind_it(kind: str, nasty: Manifest) -> None:
     app = opened("data", dataset=nasty.id)
-    app.button(key=key).click().run()
+    app.button(key=f"issue_{kind}").click().run()
     assert not app.exception
-    assert app.dataframe
+    assert app.query_params["issue"] in (kind, [kind])
+    assert "back_to_photos" in buttons(app)
+
+
+@pytest.mark.parametrize("kind", [*CATALOGUE, "../../etc", "%00"])
+def test_every_kind_of_issue_can_be_opened_by_its_address(kind: str, nasty: Manifest) -> None:
+    app = opened("data", dataset=nasty.id, issue=kind)
+    assert not app.exception
+    assert len(app.title) == 1
+
+
+def test_what_is_called_fine_is_not_shown_again(home: Workspace, nasty: Manifest) -> None:
+    app = opened("data", dataset=nasty.id, issue="few_images")
+    app.button(key="accept_all").click().run()
+    assert not app.exception
+    assert titles(app) == ["Nothing left to look at here"]
+    assert dataset.load_manifest(home, nasty.id).version == 2
+    assert "issue_few_images" not in buttons(opened("data", dataset=nasty.id))
+
+
+def test_a_run_says_that_its_photos_were_changed_since(finished: Run) -> None:
+    manifest = dataset.load_manifest(finished.workspace, finished.dataset_id)
+    edit = Drop(paths=(manifest.subset("train")[0].path,))
+    versions.edit(finished.workspace, manifest.id, [edit], expected_version=1)
+    for page in ("train", "evaluate", "runs"):
+        said = texts(opened(page, run=finished.id))
+        assert "photos version 1; the newest is 2" in unescaped(said), page
 
 
 # Train

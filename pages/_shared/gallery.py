@@ -77,20 +77,34 @@ _GALLERY = st.components.v2.component(
     html="<div class='g'></div>",
     css="""
 .g { display: grid; gap: 8px; grid-template-columns: repeat(auto-fill, minmax(var(--tile), 1fr)); }
-.g button { all: unset; cursor: pointer; position: relative; aspect-ratio: 1; overflow: hidden;
-  border-radius: var(--st-base-radius); background: var(--st-secondary-background-color); }
+.g > div { position: relative; aspect-ratio: 1; border-radius: var(--st-base-radius);
+  overflow: hidden; background: var(--st-secondary-background-color); }
+.g button { all: unset; cursor: pointer; display: block; width: 100%; height: 100%; }
 .g img { width: 100%; height: 100%; object-fit: cover; display: block; }
 .g span { position: absolute; inset: auto 0 0 0; padding: 2px 8px; font: 13px var(--st-font);
   color: #fff; background: rgba(0, 0, 0, .62); white-space: nowrap; overflow: hidden;
-  text-overflow: ellipsis; }
+  text-overflow: ellipsis; pointer-events: none; }
 .g button:hover { filter: brightness(1.06); }
-.g button:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: 2px; }
+.g button:focus-visible { outline: 3px solid var(--st-primary-color); outline-offset: -3px; }
+.g label { position: absolute; top: 0; left: 0; width: 44px; height: 44px; cursor: pointer; }
+.g input { position: absolute; top: 8px; left: 8px; width: 18px; height: 18px; margin: 0;
+  accent-color: var(--st-primary-color); opacity: .55; cursor: pointer; }
+.g label:hover input, .g input:focus-visible, .g input:checked { opacity: 1; }
+.g input:focus-visible { outline: 3px solid var(--st-primary-color); }
+.g .chosen { box-shadow: inset 0 0 0 3px var(--st-primary-color); }
+.g .chosen button { padding: 6px; box-sizing: border-box; }
+.g .chosen img { border-radius: calc(var(--st-base-radius) - 4px); }
 """,
     js="""
-export default ({ data, parentElement, setTriggerValue }) => {
+const chosenIn = new WeakMap()
+export default ({ data, parentElement, setTriggerValue, setStateValue }) => {
   const grid = parentElement.querySelector('.g')
   grid.style.setProperty('--tile', data.tile + 'px')
+  const ids = new Set(data.items.map((item) => item.id))
+  const chosen = new Set([...(chosenIn.get(grid) ?? [])].filter((id) => ids.has(id)))
+  chosenIn.set(grid, chosen)
   grid.replaceChildren(...data.items.map((item) => {
+    const tile = document.createElement('div')
     const button = document.createElement('button')
     const image = new Image()
     button.setAttribute('aria-label', item.alt)
@@ -98,13 +112,29 @@ export default ({ data, parentElement, setTriggerValue }) => {
     image.src = item.src
     image.alt = ''
     button.append(image)
+    button.onclick = () => setTriggerValue('picked', item.id)
+    tile.append(button)
     if (item.note) {
       const note = document.createElement('span')
       note.textContent = item.note
-      button.append(note)
+      tile.append(note)
     }
-    button.onclick = () => setTriggerValue('picked', item.id)
-    return button
+    if (data.selectable) {
+      const label = document.createElement('label')
+      const box = document.createElement('input')
+      box.type = 'checkbox'
+      box.setAttribute('aria-label', 'Choose ' + item.alt)
+      box.checked = chosen.has(item.id)
+      tile.classList.toggle('chosen', box.checked)
+      box.onchange = () => {
+        box.checked ? chosen.add(item.id) : chosen.delete(item.id)
+        tile.classList.toggle('chosen', box.checked)
+        setStateValue('chosen', [...chosen])
+      }
+      label.append(box)
+      tile.append(label)
+    }
+    return tile
   }))
 }
 """,
@@ -140,16 +170,18 @@ export default ({ data, parentElement, setTriggerValue }) => {
   parentElement.querySelector('.b').replaceChildren(...data.rows.map((row) => {
     const button = document.createElement('button')
     const track = piece('span', 't', '')
-    for (const part of row.parts) {
+    for (const [side, part] of Object.entries(row.parts)) {
       const bar = document.createElement('i')
       bar.style.width = (100 * part / data.top) + '%'
+      bar.dataset.side = side
       track.append(bar)
     }
     button.title = row.alt
     button.setAttribute('aria-label', row.alt)
     button.setAttribute('aria-pressed', row.name === data.selected)
     button.append(piece('span', 'n', row.name), track, piece('span', 'c', row.count))
-    button.onclick = () => setTriggerValue('picked', row.name)
+    button.onclick = (event) => setTriggerValue(
+      'picked', { name: row.name, side: event.target.dataset.side ?? 'train' })
     return button
   }))
 }
@@ -165,12 +197,37 @@ def gallery(tiles: Sequence[Tile], *, key: str, tile: int = 112) -> str | None:
         key: Of the gallery.
         tile: Least width of a photo in pixels.
     """
-    items = [vars(each) for each in tiles]
     shown: Any = _GALLERY(
-        data={"items": items, "tile": tile}, key=key, on_picked_change=lambda: None
+        data={"items": [vars(each) for each in tiles], "tile": tile, "selectable": False},
+        key=key,
+        on_picked_change=lambda: None,
     )
     picked: str | None = shown.picked
     return picked
+
+
+def choosing_gallery(
+    tiles: Sequence[Tile], *, key: str, tile: int = 112
+) -> tuple[str | None, list[str]]:
+    """Shows photos that can also be ticked.
+
+    Args:
+        tiles: At most 60.
+        key: Of the gallery; another key begins with nothing ticked.
+        tile: Least width of a photo in pixels.
+
+    Returns:
+        The id of the photo just pressed, and the ids of those that are ticked, in their order.
+    """
+    shown: Any = _GALLERY(
+        data={"items": [vars(each) for each in tiles], "tile": tile, "selectable": True},
+        key=key,
+        default={"chosen": []},
+        on_picked_change=lambda: None,
+        on_chosen_change=lambda: None,
+    )
+    ticked = set(shown.chosen or [])
+    return shown.picked, [each.id for each in tiles if each.id in ticked]
 
 
 def class_bars(
@@ -178,20 +235,22 @@ def class_bars(
     *,
     selected: str,
     key: str,
-    on_pick: Callable[[str], None],
+    on_pick: Callable[[str, Split | None], None],
 ) -> None:
     """Shows how many photos each class has; a press on a bar chooses its class.
+
+    A press on the pale part, which is set aside, chooses that side as well.
 
     Args:
         counts: Photos a class and side.
         selected: The class in view.
         key: Of the bars.
-        on_pick: Called with a class before the page is drawn again.
+        on_pick: Called with a class, and a side or None for all, before the page is drawn again.
     """
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": name,
-            "parts": list(sides.values()),
+            "parts": dict(sides.items()),
             "count": count(sum(sides.values())),
             "alt": f"{name}: {count(sides['train'])} to learn from, {count(sides['val'])} to judge",
         }
@@ -200,9 +259,10 @@ def class_bars(
     top = max((sum(sides.values()) for sides in counts.values()), default=1)
 
     def picked() -> None:
-        name = st.session_state[key].picked
+        pressed = st.session_state[key].picked or {}
+        name, side = str(pressed.get("name")), pressed.get("side")
         if name in counts:
-            on_pick(name)
+            on_pick(name, side if side in ("val", "test") else None)
 
     _BARS(data={"rows": rows, "top": top, "selected": selected}, key=key, on_picked_change=picked)
 
@@ -231,12 +291,6 @@ def large_photo(dataset: Manifest, photo: Photo) -> None:
     sides = {"train": "it learns from this one", "val": "set aside to judge", "test": "for testing"}
     st.markdown(f"**{plain(photo.label, 100)}**, {sides[photo.split]}")
     st.caption(f"{plain(photo.path, 200)}, {photo.width} x {photo.height} pixels")
-
-
-@st.dialog("Photo", width="medium", icon=":material/image:")
-def open_photo(dataset: Manifest, photo: Photo) -> None:
-    """Opens one photo in a dialog."""
-    large_photo(dataset, photo)
 
 
 _WALL = 12

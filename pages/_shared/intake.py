@@ -1,46 +1,67 @@
-"""How photos get in: from an upload, or from a folder of this computer."""
+"""How photos get in: uploads, or a place on this computer, become an intake that goes by itself."""
 
 from __future__ import annotations
 
 import re
 import shutil
-import uuid
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 from streamlit.runtime.memory_uploaded_file_manager import MemoryUploadedFileManager
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from _shared import state
-from _shared.wording import count
-from tlcore.dataset import Manifest, ingest
-from tlcore.errors import ArchiveError
+from _shared import errors, starting, state
+from _shared.places import PHOTOS
+from _shared.state import DATASET
+from _shared.wording import about, count, listed, plain
+from tlcore import jobs
+from tlcore.errors import ArchiveError, RunError
+from tlcore.events import RunStatus
+from tlcore.jobs import Conflict, Intake, Job
 from tlcore.workspace import storage_errors
 
 _LOOPBACK = ("127.0.0.1", "::1", "localhost")
 _UNSAFE = re.compile(r"[^\w.\- ]")
 _CHUNK = 1 << 20
+_TICK_SECONDS = 0.3
+_LONGEST_NAME = 100
+_SHOWN_CLASSES = 6
+_QUIET_SECONDS = 2.0
 
 
-def take_upload(upload: UploadedFile) -> Manifest:
-    """Makes a dataset of an uploaded zip; the upload is on the disk before it is read.
+def take_uploads(
+    uploads: Sequence[UploadedFile], *, add_to: str = "", on_conflict: Conflict = "skip"
+) -> Job:
+    """Starts an intake of uploaded files; they are on the disk before it begins.
 
     Raises:
-        TLError: The zip cannot be used, or the disk is full.
+        StorageError: The disk is full.
     """
-    folder = state.workspace().root / "uploads" / uuid.uuid4().hex
-    path = folder / (_UNSAFE.sub("_", upload.name)[-60:].lstrip(". ") or "photos.zip")
+    job_id, folder = jobs.new_job(state.workspace())
+    sources = []
     try:
-        with storage_errors(path):
-            folder.mkdir(parents=True)
-            with path.open("wb") as file:
-                shutil.copyfileobj(upload, file, _CHUNK)
-        forget(upload)
-        return _take(path, upload.name)
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+        for number, upload in enumerate(uploads):
+            path = folder / str(number) / _safe_name(upload.name)
+            with storage_errors(path):
+                path.parent.mkdir(parents=True)
+                with path.open("wb") as file:
+                    shutil.copyfileobj(upload, file, _CHUNK)
+            forget(upload)
+            sources.append(str(path))
+    except BaseException:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        raise
+    name = uploads[0].name if len(uploads) == 1 else f"{uploads[0].name} and more"
+    return _begun(sources, name, add_to, on_conflict, job_id)
+
+
+def _safe_name(name: str) -> str:
+    """Returns a name for the disk; a zip among several names a class by its own."""
+    return _UNSAFE.sub("_", name.rsplit("/", 1)[-1])[-60:].lstrip(". ") or "photos.zip"
 
 
 def forget(upload: UploadedFile) -> None:
@@ -50,11 +71,11 @@ def forget(upload: UploadedFile) -> None:
         context.uploaded_file_mgr.remove_file(context.session_id, upload.file_id)
 
 
-def take_path(typed: str) -> Manifest:
-    """Makes a dataset of a folder or zip of this computer, below the home folder.
+def take_path(typed: str, *, add_to: str = "", on_conflict: Conflict = "skip") -> Job:
+    """Starts an intake of a folder or archive of this computer, below the home folder.
 
     Raises:
-        TLError: There is none, it lies elsewhere, or it cannot be used.
+        ArchiveError: There is none, or it lies elsewhere.
     """
     path, home = Path(typed.strip()).expanduser(), Path.home().resolve()
     try:
@@ -68,7 +89,7 @@ def take_path(typed: str) -> Manifest:
             f"{typed[:200]} lies outside your home folder.",
             hint=f"Copy the photos to a folder below {home} first.",
         )
-    return _take(real, real.name)
+    return _begun([str(real)], real.name, add_to, on_conflict)
 
 
 def may_read_paths() -> bool:
@@ -76,18 +97,137 @@ def may_read_paths() -> bool:
     return st.get_option("server.address") in _LOOPBACK
 
 
-def _take(path: Path, name: str) -> Manifest:
-    bar = st.progress(0.0, "Opening the photos")
+def _begun(
+    sources: Sequence[str],
+    name: str,
+    add_to: str,
+    on_conflict: Conflict,
+    job_id: str | None = None,
+) -> Job:
+    request = Intake(
+        sources=sources, name=name[:_LONGEST_NAME], add_to=add_to, on_conflict=on_conflict
+    )
+    return jobs.start(state.workspace(), request, job_id=job_id)
+
+
+def panel(job_id: str) -> None:
+    """Shows an intake until it is done, then opens what it made."""
     try:
-        return ingest(path, state.workspace(), name=name[:100], on_progress=_shown_on(bar.progress))
-    finally:
-        bar.empty()
+        job = jobs.load(state.workspace(), job_id)
+    except RunError as problem:
+        _ended("These photos are not being read", problem)
+        return
+    active = job.status().is_active
+
+    @st.fragment(run_every=_TICK_SECONDS if active else None)
+    def tick() -> None:
+        status = job.status()
+        if active and not status.is_active:
+            st.rerun()
+        _working(job, status)
+
+    if active:
+        tick()
+    else:
+        _done(job, job.status())
 
 
-def _shown_on(progress: Callable[[float, str], object]) -> Callable[[int, int], None]:
-    def show(done: int, total: int) -> None:
-        if total and (done == total or done % max(1, total // 100) == 0):
-            words = f"Reading photos: {count(done)} of {count(total)}"
-            progress(min(1.0, done / total), words)
+def _working(job: Job, status: RunStatus) -> None:
+    st.title("Reading your photos", anchor=False)
+    starting.lead("It goes on if you close this tab, and this address finds it again.")
+    with st.container(key="card_intake"):
+        share = min(1.0, status.done / status.total) if status.total else 0.0
+        st.progress(share, _sentence(status))
+        stopping = job.wants_stop()
+        st.button(
+            "Stopping ..." if stopping else "Stop",
+            icon=":material/stop_circle:",
+            disabled=stopping,
+            on_click=jobs.request_stop,
+            args=(job,),
+            key="stop_intake",
+        )
 
-    return show
+
+def _sentence(status: RunStatus) -> str:
+    if not status.total or status.stage_started_at is None:
+        return "Opening the photos"
+    words = f"Reading photos: {count(status.done)} of {count(status.total)} files"
+    spent = (status.last_at or 0.0) - status.stage_started_at
+    if spent < _QUIET_SECONDS or not status.done:
+        return words
+    return f"{words}, {about(spent * (status.total - status.done) / status.done)} left"
+
+
+def _done(job: Job, status: RunStatus) -> None:
+    if status.taken_in:
+        if status.taken_in.photos == 0 and isinstance(job.request, Intake) and job.request.add_to:
+            st.toast("Nothing was added: all of these photos are there already.")
+        st.switch_page(PHOTOS.file, query_params={DATASET: status.taken_in.dataset_id})
+    if status.failed is None:
+        _ended("Stopped", RunError("No photos were added.", hint="Bring them again at any time."))
+        return
+    problem = RunError(status.failed.message, hint=status.failed.hint)
+    _ended(_title_of(status.failed.offer), problem, _offer(job, status.failed.offer))
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Offer:
+    """What an intake proposed instead of what it was asked for.
+
+    Attributes:
+        words: What that would be, in markdown; empty where the hint said it.
+        label: Of the button.
+        request: What the button asks for.
+        job: The intake that proposed it.
+    """
+
+    words: str
+    label: str
+    request: Intake
+    job: Job
+
+
+def _title_of(offer: Mapping[str, Any]) -> str:
+    if "reading" in offer:
+        return "Are these your classes?"
+    return "Only a part can be read" if "salvage" in offer else "These photos could not be taken in"
+
+
+def _ended(title: str, problem: RunError, offer: _Offer | None = None) -> None:
+    st.title(title, anchor=False)
+    if offer is not None and offer.words:
+        starting.lead(offer.words)
+    errors.show(problem)
+    with st.container(horizontal=True):
+        if offer is not None and st.button(
+            offer.label, type="primary", icon=":material/check:", key="take_offer"
+        ):
+            with errors.shown():
+                state.open_intake(jobs.again(offer.job, offer.request))
+        if st.button(
+            "Bring other photos",
+            type="secondary" if offer else "primary",
+            icon=PHOTOS.icon,
+            key="bring_again",
+        ):
+            st.switch_page(PHOTOS.file)
+
+
+def _offer(job: Job, offer: Mapping[str, Any]) -> _Offer | None:
+    request = job.request
+    if not isinstance(request, Intake):
+        return None
+    if "salvage" in offer:
+        label = f"Use the {count(int(offer['salvage']))} that can be read"
+        return _Offer(words="", label=label, request=replace(request, salvage=True), job=job)
+    if "reading" not in offer:
+        return None
+    names = [f"{plain(name, 40)} ({count(int(n))})" for name, n in offer.get("classes", {}).items()]
+    said = plain(str(offer.get("said", "")).rstrip("."), 300)
+    return _Offer(
+        words=f"{said}: {listed(names, _SHOWN_CLASSES)}.",
+        label="Use these classes",
+        request=replace(request, reading=str(offer["reading"])),
+        job=job,
+    )

@@ -135,6 +135,8 @@ def _head(scene: Scene) -> None:
         st.subheader(plain(scene.run.name, 60), anchor=False, width="content")
         label, icon, colour = _BADGES[scene.phase]
         st.badge(label, icon=f":material/{icon}:", color=colour)
+        if used := results.photos_version(scene.run):
+            st.caption(used, width="content")
         st.space("stretch")
         if scene.status.is_active and not scene.status.evaluated:
             _stop_button(scene)

@@ -10,6 +10,7 @@ import streamlit as st
 from _shared.places import JUDGE, TRAIN, Place
 from _shared.state import RUN
 from _shared.wording import as_html, count, counted, number_of_percent, percent, plain, span
+from tlcore import versions
 from tlcore.backbones import BACKBONES
 from tlcore.errors import TLError
 from tlcore.evaluate import load_evaluation
@@ -23,6 +24,19 @@ ACCURACY_HELP = (
     "Accuracy with its 95 % Wilson interval. A little flattering: the best epoch was chosen on "
     "the same photos."
 )
+
+
+def photos_version(run: Run) -> str:
+    """Says which version of its photos a run used; "" where there was only ever one."""
+    try:
+        newest = versions.newest_number(run.workspace, run.dataset_id)
+    except TLError:
+        return ""
+    if newest < 2:
+        return ""
+    if run.dataset_version == newest:
+        return f"photos version {newest}, the newest"
+    return f"photos version {run.dataset_version}; the newest is {newest}"
 
 
 def rail(

@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 import streamlit as st
 
 from _shared import forecast
 from _shared.forecast import PastRun
-from tlcore import events, runs
+from _shared.places import PHOTOS
+from tlcore import events, runs, versions
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest, load_manifest
 from tlcore.errors import TLError
 from tlcore.events import RunStatus, StageMoved
 from tlcore.executors import LocalExecutor
+from tlcore.jobs import Job
 from tlcore.runs import Run
 from tlcore.workspace import Workspace, is_id
 
 # In the address.
 DATASET, RUN, LIKE = "dataset", "run", "like"
+INTAKE, ISSUE = "intake", "issue"
 
 # In the session.
 UPLOADS = "uploads"  # int: makes the key of the next uploader, which starts empty
@@ -32,9 +36,12 @@ ANSWERS = "answers"  # dict[(run id, photo key), answer] on Try
 SAMPLES_SHOWN = "samples_shown"  # run id whose three photos are shown on Try
 CAMERA = "camera"  # bool: the camera is open on Try
 DELETED = "deleted"  # (run id, name) of the run that can be brought back
+TOLD = "told"  # str: what an edit just did, or None
+REFUSED = "refused"  # TLError of the last edit, or None
 TIME_LEFT = "time_left"  # (run id, stage, seconds) last shown
 
 _NEWEST = 40
+_NEWEST_DATASETS = 5
 
 
 def workspace() -> Workspace:
@@ -95,30 +102,33 @@ def view() -> View:
 
 
 def _dataset_of(run: Run) -> Manifest | None:
+    """Returns the photos as the run saw them."""
     try:
-        return dataset_by_id(run.dataset_id)
+        return dataset_by_id(run.dataset_id, run.dataset_version)
     except TLError:
         return None
 
 
-def dataset_by_id(dataset_id: str) -> Manifest:
-    """Opens a dataset, from memory where it has not changed.
+def dataset_by_id(dataset_id: str, version: int | None = None) -> Manifest:
+    """Opens a version of a dataset, the newest by default; from memory where it is there.
 
     Raises:
         DatasetError: There is none, or it is damaged.
     """
     if not is_id(dataset_id):
         return load_manifest(workspace(), dataset_id)
-    try:
-        changed = (workspace().dataset_dir(dataset_id) / "manifest.json").stat().st_mtime_ns
-    except OSError:
-        return load_manifest(workspace(), dataset_id)
-    return _opened(str(workspace().root), dataset_id, changed)
+    newest = versions.newest_number(workspace(), dataset_id)
+    return _opened(str(workspace().root), dataset_id, version, newest)
 
 
-@st.cache_resource(max_entries=2, show_spinner=False)
-def _opened(root: str, dataset_id: str, changed: int) -> Manifest:  # noqa: ARG001  the cache's key
-    return load_manifest(workspace(), dataset_id)
+@st.cache_resource(max_entries=6, show_spinner=False)
+def _opened(root: str, dataset_id: str, version: int | None, newest: int) -> Manifest:  # noqa: ARG001  the cache's key
+    return load_manifest(workspace(), dataset_id, version)
+
+
+def open_intake(job: Job) -> NoReturn:
+    """Opens the page that shows an intake at work."""
+    st.switch_page(PHOTOS.file, query_params={INTAKE: job.id})
 
 
 def start_run(dataset: Manifest, config: TrainConfig) -> Run:
@@ -136,6 +146,17 @@ def start_run(dataset: Manifest, config: TrainConfig) -> Run:
     )
     LocalExecutor().start(run)
     return run
+
+
+def newest_datasets() -> list[Manifest]:
+    """Returns the photos that were brought last, newest first."""
+    folders = [path for path in workspace().datasets.glob("*/") if is_id(path.name)]
+    folders.sort(key=lambda path: -path.stat().st_mtime)
+    found = []
+    for folder in folders[:_NEWEST_DATASETS]:
+        with contextlib.suppress(TLError):
+            found.append(dataset_by_id(folder.name))
+    return found
 
 
 def newest_runs() -> list[tuple[Run, RunStatus]]:
