@@ -1,9 +1,9 @@
 """Memory and time for many photos.
 
-    python -m benchmarks.scale [--photos N] [--classes K]
+    python -m benchmarks.scale [--photos N] [--classes K] [--command train|check]
 
-Makes N small JPEG photos, trains on them on the command line and prints the peak of resident
-memory and the seconds.
+Makes N small JPEG photos, trains on them or checks them on the command line and prints the peak of
+resident memory and the seconds.
 """
 
 import argparse
@@ -28,11 +28,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--photos", type=int, default=10_000)
     parser.add_argument("--classes", type=int, default=10)
+    parser.add_argument("--command", choices=("train", "check"), default="train")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "many.zip"
         _write_zip(path, options.photos, options.classes)
-        _train(path, Path(folder) / "workspace")
+        _watch(options.command, path, Path(folder) / "workspace")
 
 
 def _write_zip(path: Path, photos: int, classes: int) -> None:
@@ -48,9 +49,9 @@ def _write_zip(path: Path, photos: int, classes: int) -> None:
             archive.writestr(f"class{label}/{number:06}.jpg", data.getvalue())
 
 
-def _train(path: Path, workspace: Path) -> None:
+def _watch(command: str, path: Path, workspace: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tlcore", "train", path, "--json"],
+        [sys.executable, "-m", "tlcore", command, path, "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=Path(__file__).parent.parent,
@@ -66,8 +67,8 @@ def _train(path: Path, workspace: Path) -> None:
             continue
     assert process.stdout is not None
     report = json.loads(process.stdout.read())
-    counts = sum(sum(split.values()) for split in report["counts"].values())
-    print(f"{counts:,} photos: peak resident memory {peak / 1e6:,.0f} MB")
+    counts = report.get("images") or sum(sum(n.values()) for n in report["counts"].values())
+    print(f"{command}, {counts:,} photos: peak resident memory {peak / 1e6:,.0f} MB")
     print(f"seconds: {json.dumps(report['seconds'])}")
 
 

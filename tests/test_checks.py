@@ -87,7 +87,7 @@ def test_a_copy_in_another_class_is_in_two_classes() -> None:
 def test_a_class_with_few_photos_is_named() -> None:
     found = list(checks.few_images(survey("aaab"), enough=3))
     assert brief(found) == [("few_images", "b", "warning")]
-    assert found[0].detail == "b has 1 photos. 3 of each is a start, 100 is good."
+    assert found[0].detail == "b has 1 photo."
     assert found[0].score == 1.0
 
 

@@ -182,18 +182,34 @@ def test_runs_are_listed_shown_and_deleted(story: Any) -> None:
     assert tlstudio(workspace, "runs", "show", run_id).code == 2
 
 
-def test_check_says_what_is_there_and_writes_nothing(
-    call: Callable[..., Called], new_studio: Workspace, two_kinds_zip: Path, tmp_path: Path
+ISSUE = {"kind", "path", "severity", "score", "detail", "group", "suggestion"}
+
+
+def test_a_quick_check_says_what_is_there_and_writes_nothing(
+    call: Callable[..., Called], new_studio: Workspace, two_kinds_zip: Path
 ) -> None:
     before = everything(new_studio)
-    report = call("check", two_kinds_zip, "--json").json
-    assert set(report) == {"classes", "images", "issues", "usable"}
+    report = call("check", two_kinds_zip, "--quick", "--json").json
+    assert {"classes", "images", "issues", "usable", "said", "readings"} <= set(report)
     assert (report["classes"], report["images"]) == (["gradient", "stripes"], 24)
     assert report["usable"] is True
     assert [issue["kind"] for issue in report["issues"]] == ["few_images", "few_images"]
-    assert all(set(i) == {"kind", "path", "severity", "detail"} for i in report["issues"])
-    assert call("check", two_kinds_zip).out.endswith("Ready to train on.\n")
+    assert all(set(issue) == ISSUE for issue in report["issues"])
+    assert call("check", two_kinds_zip, "--quick").out.endswith("Ready to train on.\n")
     assert everything(new_studio) == before
+
+
+def test_a_check_looks_at_the_photos_and_remembers_them_for_the_training(
+    call: Callable[..., Called], two_kinds_zip: Path
+) -> None:
+    report = call("check", two_kinds_zip, "--json").json
+    assert report["usable"] is True
+    assert set(report["seconds"]) == {"ingest", "measure", "look", "checks"}
+    assert {issue["kind"] for issue in report["issues"]} >= {"few_images", "shortcut"}
+    trained = call("train", two_kinds_zip, "--epochs", 2, "--json").json
+    assert trained["cache"] == {"hits": 24, "misses": 0}
+    shown = call("photos", "show", report["dataset"], "--json").json
+    assert shown["version"] == 1
 
 
 def test_check_says_that_one_class_is_not_enough(
@@ -203,7 +219,28 @@ def test_check_says_that_one_class_is_not_enough(
     assert called.json["usable"] is False
     assert called.json["classes"] == ["gradient"]
     assert called.code == 2
-    assert called.err.startswith("Only one class found: gradient.")
+    assert "\nOnly one class found: gradient.\n" in called.err
+
+
+def test_a_zip_that_is_cut_off_is_used_when_that_is_asked_for(
+    call: Callable[..., Called], two_kinds_zip: Path, tmp_path: Path
+) -> None:
+    cut = tmp_path / "cut.zip"
+    data = two_kinds_zip.read_bytes()
+    cut.write_bytes(data[: len(data) * 3 // 4])
+    refused = call("check", cut, "--quick")
+    assert refused.code == 2
+    assert "cut off" in refused.err
+    report = call("check", cut, "--quick", "--salvage", "--json").json
+    assert 12 < report["images"] < 24
+
+
+def test_several_sources_are_one_set(
+    call: Callable[..., Called], kinds_zip: Any, tmp_path: Path
+) -> None:
+    sources = [kinds_zip(tmp_path / f"{n}.zip", {"x": 0, "y": 1}, 4, 10 * n) for n in range(2)]
+    report = call("check", *sources, "--quick", "--json").json
+    assert (report["classes"], report["images"]) == (["x", "y"], 16)
 
 
 def test_export_writes_and_says_where(

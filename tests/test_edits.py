@@ -357,7 +357,7 @@ def test_on_a_conflict_the_old_photo_stays_unless_something_else_is_asked() -> N
     after, said = done(Add(photos=CLASH))
     assert {one.path: one.sha256[-2:] for one in after.photos}["rose/0.jpg"] == "0a"
     assert len(after.photos) == 13
-    assert said == "Added 1 photo, 2 were there already."
+    assert said == "Added 1 photo, 1 was there already, 1 was not added as its name was taken."
 
 
 def test_on_a_conflict_both_can_be_kept() -> None:

@@ -23,9 +23,12 @@ class Listing:
 
     name = "pets.zip"
 
-    def __init__(self, folders: Sequence[str] = (), notes: Sequence[str] = ()) -> None:
+    def __init__(
+        self, folders: Sequence[str] = (), notes: Sequence[str] = (), *, is_several: bool = False
+    ) -> None:
         self.folders = folders
         self.notes = notes
+        self.is_several = is_several
 
     def __len__(self) -> int:
         return 0
@@ -309,6 +312,32 @@ def table(*header: str, separator: str = ",", end: str = "\n") -> str:
 
 
 @pytest.mark.parametrize(
+    ("first", "second", "classes"),
+    [
+        ("part1/pets/", "part2/pets/", ("cat", "dog")),
+        ("a/photos of may/", "b/more/pets/", ("cat", "dog")),
+        ("a/", "b/pets/", ("cat", "dog")),
+    ],
+)
+def test_of_several_sources_each_may_have_folders_around_its_classes(
+    first: str, second: str, classes: tuple[str, ...]
+) -> None:
+    paths = [
+        f"{source}{label}/{source[0]}{number}.jpg"
+        for source in (first, second)
+        for label in classes
+        for number in range(4)
+    ]
+    seen = read(paths, archive=Listing(is_several=True))
+    assert (seen.classes, len(seen.photos)) == (classes, 16)
+
+
+def test_a_source_a_class_stays_so_whatever_folder_is_in_it() -> None:
+    paths = [f"{label}/my pictures/{at}.jpg" for label in ("cat", "dog") for at in range(4)]
+    assert read(paths, archive=Listing(is_several=True)).classes == ("cat", "dog")
+
+
+@pytest.mark.parametrize(
     "header",
     [("file", "label"), ("FileName", "Class"), ("image", "category"), ("path", "target"),
      ("id", "Breed"), ("image_id", "animal"), ("Image Path", "Class Name"), ()],
@@ -326,11 +355,43 @@ def test_a_table_beside_flat_photos_gives_the_classes(
 
 
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "utf-16", "latin-1"])
-@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 def test_a_table_may_have_any_usual_encoding(encoding: str, end: str) -> None:
     text = table("file", "label", end=end).replace("cat", "Bär")
     seen = read(FLAT, tables={"labels.csv": text.encode(encoding)})
     assert seen.classes == ("Bär", "dog")
+
+
+@pytest.mark.parametrize(
+    ("encoding", "cat", "dog", "called"),
+    [
+        ("cp1251", "кошка", "собака", "Cyrillic (Windows-1251)"),
+        ("cp932", "ネコ", "犬の写真", "Shift-JIS"),
+        ("gb18030", "红玫瑰", "金毛犬", "GBK"),
+    ],
+)
+def test_a_table_in_an_unstated_charset_is_read_in_the_likeliest_one_and_told(
+    encoding: str, cat: str, dog: str, called: str
+) -> None:
+    text = table("file", "label").replace("cat", cat).replace("dog", dog)
+    seen = read(FLAT, tables={"labels.csv": text.encode(encoding)})
+    assert set(seen.classes) == {cat, dog}
+    assert seen.notes == (f"The table labels.csv was read as {called}.",)
+
+
+def test_a_long_table_with_a_mark_in_front_is_known_wherever_its_start_is_cut() -> None:
+    for shift in range(3):
+        start = "\ufefffile,label\n" + "x" * shift + ".jpg,\n"
+        data = (start + "ééé" * 4_000).encode()
+        assert looks_like_table("labels.csv", data)
+
+
+@pytest.mark.parametrize("start", ["", "\n\n", "sep=,\n", "SEP=,\r\n\r\n"])
+def test_lines_before_the_header_are_no_rows(start: str) -> None:
+    text = start + table("file", "label")
+    assert looks_like_table("labels.csv", text.encode())
+    seen = read(FLAT, tables={"labels.csv": text})
+    assert (seen.classes, seen.skipped) == (("cat", "dog"), ())
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,9 @@ import dataclasses
 import json
 import os
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 from PIL import Image
@@ -169,6 +171,31 @@ def test_of_many_edits_at_the_same_moment_exactly_one_wins(
     assert len(outcomes) == len(paths)
     assert winners == [load_manifest(workspace, plants.id)]
     assert list(everything_in(workspace.dataset_dir(plants.id) / "versions")) == ["2.json"]
+
+
+class _OvertakenDrop(Drop):
+    """A drop during which somebody else makes another version."""
+
+    meanwhile: ClassVar[Callable[[], object]]
+
+    def apply(self, before: Manifest) -> Manifest:
+        type(self).meanwhile()
+        return super().apply(before)
+
+
+def test_a_version_that_comes_while_another_is_made_is_never_passed_over(
+    workspace: Workspace, plants: Manifest
+) -> None:
+    other = learning(plants, "daisy")[0]
+    _OvertakenDrop.meanwhile = lambda: versions.edit(
+        workspace, plants.id, [Drop(paths=(other,))], expected_version=1
+    )
+    edit = _OvertakenDrop(paths=(learning(plants, "rose")[0],))
+    with pytest.raises(ChangedElsewhere):
+        versions.edit(workspace, plants.id, [edit], expected_version=1)
+    newest = load_manifest(workspace, plants.id)
+    assert newest.version == 2
+    assert other not in {photo.path for photo in newest.photos}
 
 
 def test_without_links_a_version_file_is_still_never_overwritten(

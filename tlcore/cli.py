@@ -14,18 +14,22 @@ import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tlcore import backbones, checks, dataset, runs, spreadsheet
+from tlcore import backbones, checks, dataset, examine, runs, spreadsheet
+from tlcore.checks import Issue
 from tlcore.config import TrainConfig
-from tlcore.dataset import Manifest, SplitConfig
-from tlcore.errors import RunError, StorageError, TLError
+from tlcore.dataset import Manifest, SplitConfig, Survey
+from tlcore.errors import DatasetError, RunError, StorageError, TLError
 from tlcore.events import EpochEnded, Event, StageMoved, Warned
+from tlcore.examine import Examination
 from tlcore.executors import InlineExecutor
+from tlcore.photos_cli import add_photos
 from tlcore.pipeline import Result
 from tlcore.predict import Prediction, Predictor, photos_of
 from tlcore.runs import Run
@@ -53,6 +57,12 @@ _STAGES: Mapping[str, str] = {
     "train": "Training the new last layer",
     "evaluate": "Judging",
     "pack": "Packing the model",
+}
+_JOB_STAGES: Mapping[str, str] = {
+    "measure": "Measuring the photos",
+    "look": "Looking at the photos",
+    "checks": "Comparing them",
+    "map": "Drawing the map",
 }
 
 
@@ -109,6 +119,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_predict(commands)
     _add_export(commands)
     _add_runs(commands)
+    add_photos(commands, _command)
     return parser
 
 
@@ -128,38 +139,118 @@ def _command(
 
 
 def _add_check(commands: Any) -> None:
-    parser = _command(commands, "check", _check, "Says what is in a zip or folder of photos.")
-    parser.add_argument("source", type=Path, metavar="ZIP|DIR")
+    parser = _command(commands, "check", _check, "Says what is in photos, and what is wrong.")
+    _add_sources(parser)
+    parser.add_argument(
+        "--quick", action="store_true", help="only what the files tell; keeps nothing"
+    )
+
+
+def _add_sources(parser: argparse.ArgumentParser) -> None:
+    """Adds the arguments of every command that takes photos in."""
+    parser.add_argument(
+        "source", type=Path, nargs="+", metavar="ZIP|DIR", help="several become one set"
+    )
+    parser.add_argument(
+        "--reading", metavar="KEY", help="how to read the folders; check --json lists other ways"
+    )
+    parser.add_argument(
+        "--salvage", action="store_true", help="use an archive that is cut off as far as it goes"
+    )
 
 
 def _check(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
-    survey = dataset.survey(options.source)
-    issues = checks.check(survey)
-    classes = list(survey.classes)
-    report = {
-        "classes": classes,
-        "images": len(survey.photos),
+    found = None if options.quick else _examined(options)
+    if found is None:
+        seen = dataset.survey(options.source, reading=options.reading, salvage=options.salvage)
+        report = _check_report(seen, checks.check(seen)) | {
+            "usable": seen.usable,
+            "readings": [
+                {"key": other.key, "said": other.said, "classes": dict(other.classes)}
+                for other in seen.other_readings
+            ],
+        }
+        problem = seen.problem
+    else:
+        manifest, examination = found
+        report = _check_report(manifest, examination.issues) | {
+            "usable": True,
+            "dataset": manifest.id,
+            "seconds": dict(examination.seconds),
+        }
+        report["notes"] = [*manifest.notes, *examination.notes]
+        problem = None
+    _print_check(report, options, print_out)
+    if problem is not None:
+        raise problem
+    if not options.json:
+        print_out("Ready to train on.")
+
+
+def _examined(options: argparse.Namespace) -> tuple[Manifest, Examination] | None:
+    """Takes photos in and examines them; None when no model can be trained on them."""
+    workspace = Workspace.default()
+    with _Console() as console:
+        console.advance("Starting", 0, 0)
+        start = time.perf_counter()
+        try:
+            manifest = dataset.ingest(
+                options.source,
+                workspace,
+                reading=options.reading,
+                salvage=options.salvage,
+                on_progress=lambda done, total: console.advance("Taking photos in", done, total),
+            )
+        except DatasetError:
+            return None  # the survey says why, and what else is wrong
+        spent = time.perf_counter() - start
+        examination = examine.examine(
+            manifest,
+            workspace,
+            on_progress=lambda stage, done, total: console.advance(_JOB_STAGES[stage], done, total),
+            with_map=False,
+        )
+    assert examination is not None  # nothing stops it here
+    seconds = {"ingest": round(spent, 3), **examination.seconds}
+    return manifest, replace(examination, seconds=seconds)
+
+
+def _check_report(photos: Survey | Manifest, issues: Sequence[Issue]) -> dict[str, Any]:
+    return {
+        "said": photos.said,
+        "classes": list(photos.classes),
+        "images": len(photos.photos),
+        "notes": list(photos.notes),
         "issues": [
             {
                 "kind": issue.kind,
                 "path": issue.path,
                 "severity": issue.severity,
+                "score": issue.score,
                 "detail": issue.detail,
+                "group": list(issue.group),
+                "suggestion": issue.suggestion,
             }
             for issue in issues
         ],
-        "usable": survey.usable,
     }
+
+
+def _print_check(
+    report: Mapping[str, Any], options: argparse.Namespace, print_out: Callable[[str], None]
+) -> None:
     if options.json:
         print_out(json.dumps(report, ensure_ascii=False))
-    else:
-        print_out(f"{len(survey.photos):,} photos in {len(classes)} classes: {', '.join(classes)}")
-        for issue in issues:
-            print_out(f"{issue.severity:8} {issue.kind:20} {issue.path}  {issue.detail}")
-    if survey.problem is not None:
-        raise survey.problem
-    if not options.json:
-        print_out("Ready to train on.")
+        return
+    classes = report["classes"]
+    print_out(f"{report['images']:,} photos in {len(classes)} classes: {', '.join(classes)}")
+    for sentence in (report["said"], *report["notes"]):
+        if sentence:
+            print_out(sentence)
+    for issue in report["issues"]:
+        print_out(f"{issue['severity']:8} {issue['kind']:22} {issue['path']}  {issue['detail']}")
+    for other in report.get("readings", ()):
+        print_out(f"It can also be read so (--reading {other['key']}): {other['said']}")
 
 
 # --- train -------------------------------------------------------------------------------------
@@ -167,7 +258,7 @@ def _check(options: argparse.Namespace, print_out: Callable[[str], None]) -> Non
 
 def _add_train(commands: Any) -> None:
     parser = _command(commands, "train", _train, "Trains a model here and now.")
-    parser.add_argument("source", type=Path, metavar="ZIP|DIR")
+    _add_sources(parser)
     for name, kind in _SETTINGS.items():
         default = getattr(_DEFAULTS, name)
         flag = f"--{name.replace('_', '-')}"
@@ -196,6 +287,8 @@ def _train(options: argparse.Namespace, print_out: Callable[[str], None]) -> Non
             workspace,
             split=SplitConfig(val=options.val, seed=options.seed),
             decode_size=spec.size,
+            reading=options.reading,
+            salvage=options.salvage,
             on_progress=lambda done, total: console.advance("Taking photos in", done, total),
         )
         ingest_seconds = time.perf_counter() - start

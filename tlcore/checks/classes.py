@@ -44,7 +44,7 @@ def few_images(photos: Survey | Manifest, *, enough: int = 20, few: int = 10) ->
                 kind="few_images",
                 path=label,
                 score=float(number),
-                detail=f"{label} has {number} photos. {enough} of each is a start, 100 is good.",
+                detail=f"{label} has {number} {'photo' if number == 1 else 'photos'}.",
                 severity="warning" if number < few else "info",
             )
 

@@ -51,7 +51,7 @@ def label_suspects(
                 path=photo.path,
                 score=round(float(1 - own[at]), 4),
                 detail=f"It is called {photo.label} and looks like {probable} "
-                f"({chances[at, likeliest[at]]:.0%} against {own[at]:.0%}).",
+                f"({100 * chances[at, likeliest[at]]:.0f} % against {100 * own[at]:.0f} %).",
                 severity="warning",
                 suggestion=probable,
             )

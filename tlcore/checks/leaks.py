@@ -11,7 +11,8 @@ import numpy as np
 
 from tlcore.checks.evidence import Evidence, linked
 from tlcore.checks.issue import Issue
-from tlcore.manifest import Photo
+from tlcore.edits import SIDES
+from tlcore.manifest import Photo, Split
 
 _NUMBER = re.compile(r"\d+(?=\D*$)")
 # Longer runs of digits are ids or hashes, not counts.
@@ -23,7 +24,7 @@ def split_leak(evidence: Evidence) -> Iterator[Issue]:
     """Yields each photo on val or test whose copy or near copy is on an earlier side."""
     for photos, is_exact in _copied(evidence):
         sides = {photo.split for photo in photos}
-        earliest = "train" if "train" in sides else "val"
+        earliest: Split = "train" if "train" in sides else "val"
         sources = [photo for photo in photos if photo.split == earliest]
         for photo in photos if len(sides) > 1 else ():
             if photo.split != earliest:
@@ -32,7 +33,8 @@ def split_leak(evidence: Evidence) -> Iterator[Issue]:
                     path=photo.path,
                     score=1.0 if is_exact else evidence.likeness_of[photo.sha256],
                     detail=f"{'The same' if is_exact else 'Nearly the same'} photo as "
-                    f"{sources[0].path}. That is on the {earliest} side, this on {photo.split}.",
+                    f"{sources[0].path}. That one is {SIDES[earliest]}, this one "
+                    f"{SIDES[photo.split]}.",
                     severity="error",
                     group=tuple(source.path for source in sources),
                     suggestion=earliest,
