@@ -382,3 +382,29 @@ def test_the_copied_trunk_is_the_cached_one(trained: Any, studio: Workspace) -> 
     cached = backbones.trunk_file(spec, backbones.locate(spec), studio).path
     assert cached.read_bytes() == (trained.run.bundle / "trunk.tflite").read_bytes()
     assert Trunk(cached).size == (224, 224)
+
+
+def test_an_asker_reads_the_weights_of_each_file_it_is_given(trained, tmp_path) -> None:
+    path = trained.run.bundle / bundle.MODEL
+    pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
+    asker = keras_file.Asker()
+    first = asker.predict(path, pixels)
+    np.testing.assert_array_equal(first, keras_file.predict(keras_file.load(path), pixels))
+    changed = tmp_path / "changed.keras"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(changed, "w") as target:
+        for name in source.namelist():
+            data = source.read(name)
+            if name == keras_file._WEIGHTS:
+                kernel = np.zeros((1280, 3), np.float32)
+                data = keras_file._with_head(data, kernel, np.log(np.float32([1, 2, 1])))
+            target.writestr(name, data)
+    np.testing.assert_allclose(asker.predict(changed, pixels), [[0.25, 0.5, 0.25]] * 3, rtol=1e-6)
+    np.testing.assert_array_equal(asker.predict(path, pixels), first)
+
+
+def test_an_asker_refuses_a_damaged_file(trained, tmp_path) -> None:
+    asker = keras_file.Asker()
+    broken = tmp_path / "broken.keras"
+    broken.write_bytes((trained.run.bundle / bundle.MODEL).read_bytes()[:1000])
+    with pytest.raises(BundleError):
+        asker.predict(broken, np.zeros((1, 224, 224, 3), np.uint8))

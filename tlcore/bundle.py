@@ -316,7 +316,7 @@ def add_keras_model(
     # The trunk in the bundle is a copy of the one that said it: one batch shows that it is whole.
     own = Trunk(folder / TRUNK).embed(pixels[:BATCH])
     said[:BATCH] = head_module.probabilities(own, kernel, bias)
-    theirs = keras_file.predict(load_model(folder), pixels)
+    theirs = keras_file.asker().predict(folder / MODEL, pixels)
     agreement = Agreement(
         photos=len(chosen),
         same_label=int((said.argmax(axis=1) == theirs.argmax(axis=1)).sum()),

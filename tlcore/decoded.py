@@ -109,8 +109,10 @@ class DecodedCache:
             raise ValueError(
                 f"`pixels` must be uint8 {self._shape}. Received: {pixels.dtype} {pixels.shape}"
             )
-        if self.has(sha256):
-            return
+        with self._lock:
+            # A copy that another writer has just made is not looked for: it costs more than a row.
+            if sha256 in self._places and self._places[sha256].pack.is_file():
+                return
         data = pixels.tobytes()
         checksum = zlib.crc32(data)
         with self._lock:

@@ -2,18 +2,19 @@
 
 Building 150 layers and saving them takes longer than training a head. So the file is built once
 for a backbone and a number of outputs, kept as a template, and from then on only the two arrays
-of the last layer are replaced in a copy. Every copy is opened and measured after it was written
-(`bundle.add_keras_model`).
+of the last layer are replaced in a copy. Every copy is read back and measured after it was written
+(`Asker`, `bundle.add_keras_model`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 
 _WEIGHTS = "model.weights.h5"
 _BATCH = 8
+_UNREADABLE = (OSError, zipfile.BadZipFile)
+_Function = Callable[[Any], Any]
 # The only dense layer of the model; Keras names groups by class.
 _KERNEL, _BIAS = "layers/dense/vars/0", "layers/dense/vars/1"
 
@@ -109,10 +112,14 @@ def load(path: Path) -> keras.Model:
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Parsers raise anything at all on hostile bytes.
-        raise BundleError(
-            f"{path.name} cannot be opened: {str(error)[:200]}.",
-            hint="It is missing, damaged or was not written by this program.",
-        ) from error
+        raise _unopened(path, error) from error
+
+
+def _unopened(path: Path, error: Exception) -> BundleError:
+    return BundleError(
+        f"{path.name} cannot be opened: {str(error)[:200]}.",
+        hint="It is missing, damaged or was not written by this program.",
+    )
 
 
 def predict(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
@@ -125,14 +132,74 @@ def predict(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     Returns:
         float32 [n, classes].
     """
+    return _answers(_compiled(model, pixels.shape[1:]), pixels)
+
+
+class Asker:
+    """Asks Keras files that were copied from one template about photos.
+
+    To open a file means to build its 150 layers, which takes longer than 64 answers. All copies of
+    a template have the same layers, so after the first, which is opened, only the weights of each
+    are read.
+    """
+
+    def __init__(self) -> None:
+        self._layers: dict[str, bytes] = {}
+        self._model: keras.Model | None = None
+        self._run: _Function | None = None
+
+    def predict(self, path: Path, pixels: np.ndarray) -> np.ndarray:
+        """Asks a file; every part of it is read from the disk.
+
+        Args:
+            path: The Keras file.
+            pixels: uint8 [n, h, w, 3].
+
+        Returns:
+            float32 [n, classes].
+
+        Raises:
+            BundleError: It is damaged.
+        """
+        try:
+            layers = _layers(path)
+            if self._model is None or self._run is None or layers != self._layers:
+                self._model = load(path)
+                self._run = _compiled(self._model, pixels.shape[1:])
+                self._layers = layers
+            else:
+                self._model.load_weights(path)
+        except (*_UNREADABLE, ValueError, KeyError) as error:
+            raise _unopened(path, error) from error
+        return _answers(self._run, pixels)
+
+
+@functools.cache
+def asker() -> Asker:
+    """Returns the one of this process: a warm worker opens a network once."""
+    return Asker()
+
+
+def _layers(path: Path) -> dict[str, bytes]:
+    """Returns every part of a Keras file but the weights."""
+    with zipfile.ZipFile(path) as parts:
+        return {name: parts.read(name) for name in parts.namelist() if name != _WEIGHTS}
+
+
+def _compiled(model: keras.Model, shape: Sequence[int | None]) -> _Function:
     import tensorflow as tf
 
-    # `model.predict` and an eager call take twice and ten times as long on first use. All photos
-    # at once would take 600 MB more, which the worker never gives back.
-    compiled = tf.function(lambda image: model(image, training=False))
-    shape = tf.TensorSpec((None, *pixels.shape[1:]), tf.float32)
+    # `model.predict` and an eager call take twice and ten times as long on first use.
+    function = tf.function(lambda image: model(image, training=False))
     with _unoptimized():
-        run = compiled.get_concrete_function(shape)
+        return function.get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
+
+
+def _answers(run: _Function, pixels: np.ndarray) -> np.ndarray:
+    """Runs a few photos at a time: all at once would take 600 MB that are never given back."""
+    import tensorflow as tf
+
+    with _unoptimized():
         starts = range(0, len(pixels), _BATCH)
         rows = [run(tf.constant(pixels[i : i + _BATCH], tf.float32)).numpy() for i in starts]
     return np.concatenate(rows)
