@@ -189,8 +189,8 @@ def look_through(dataset: Manifest) -> None:
         )
         tested = ", faint: for testing" if dataset.subset("test") else ""
         st.caption(
-            f"Full: learn. Faint: judge{tested}. Even bars are best: a class with few photos is the "
-            "one the model will get wrong. Press a bar to see its photos."
+            f"Full: learn. Faint: judge{tested}. Even bars are best: a class with few photos is "
+            "the one the model will get wrong. Press a bar to see its photos."
         )
     with right:
         st.subheader("Look through them", anchor=False)

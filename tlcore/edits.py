@@ -260,12 +260,20 @@ class Add(Edit):
         have = {photo.path: (photo.sha256, photo.label) for photo in change.after.photos}
         fresh = len(have.keys() - had.keys())
         replaced = sum(had[path] != have[path] for path in had.keys() & have.keys())
-        rest = len(self.photos) - fresh - replaced
+        clashing = sum(
+            self.on_conflict == "skip" and had.get(photo.path, here) != here
+            for photo in self._in_classes(change.before)
+            for here in [(photo.sha256, photo.label)]
+        )
+        rest = len(self.photos) - fresh - replaced - clashing
         parts = [f"Added {_photos(fresh)}"]
         if replaced:
             parts.append(f"replaced {replaced}")
         if rest > 0:
-            parts.append(f"{rest} {'was' if rest == 1 else 'were'} there already")
+            parts.append(f"{_were(rest)} there already")
+        if clashing:
+            names = "its name was taken" if clashing == 1 else "their names were taken"
+            parts.append(f"{_were(clashing)} not added as {names}")
         return ", ".join(parts) + "."
 
 
@@ -724,6 +732,10 @@ def _with_classes(manifest: Manifest, names: Mapping[str, str]) -> Manifest:
 
 def _photos(number: int) -> str:
     return f"{number:,} photo" if number == 1 else f"{number:,} photos"
+
+
+def _were(number: int) -> str:
+    return f"{number:,} {'was' if number == 1 else 'were'}"
 
 
 def _with_copies(moved: Sequence[str], asked: Collection[str]) -> str:

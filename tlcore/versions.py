@@ -333,15 +333,22 @@ def edit(
             on the outcome. Nothing was written.
         StorageError: The disk is full or the workspace cannot be written.
     """
-    before = load(workspace, dataset_id)
-    if before.version != expected_version:
-        raise ChangedElsewhere(expected_version, before.version)
     folder = _folder(workspace, dataset_id)
+    number = newest_number(workspace, dataset_id) + 1
+    before = _expected(workspace, dataset_id, expected_version)
     for one in edits:
         if isinstance(one, Add):
             _refuse_missing(folder, one.photos)
     after, summary = applied(before, edits)
-    return _written(folder, before, after, tuple(edits), summary)
+    return _written(folder, number, before, after, tuple(edits), summary)
+
+
+def _expected(workspace: Workspace, dataset_id: str, version: int | None) -> Manifest:
+    """Returns the newest version if it is the one that the person was looking at."""
+    newest = load(workspace, dataset_id)
+    if version not in (None, newest.version):
+        raise ChangedElsewhere(version, newest.version)
+    return newest
 
 
 def add(
@@ -372,23 +379,51 @@ def add(
         DatasetError: A photo has no class, or no model could be trained on the outcome.
         StorageError: The disk is full or the workspace cannot be written.
     """
-    placed = tuple(dataclasses.replace(photo, label=photo.label or label or "") for photo in photos)
     for _ in range(_TRIES):
         newest = load(workspace, dataset_id)
-        known = {photo.sha256 for photo in newest.photos}
-        is_undivided = all(photo.split == "train" or photo.sha256 in known for photo in placed)
-        addition = Add(
-            photos=placed,
-            skipped=tuple(skipped),
-            on_conflict=on_conflict,
-            val=newest.split_config.val if is_undivided else None,
-            seed=newest.split_config.seed,
-        )
+        addition = _addition(newest, photos, skipped, on_conflict, label)
         if addition.apply(newest).photos == newest.photos:
             return newest
         with contextlib.suppress(ChangedElsewhere):
             return edit(workspace, dataset_id, [addition], expected_version=newest.version)
     raise ChangedElsewhere(newest.version, newest_number(workspace, dataset_id))
+
+
+def refuse_addition(
+    newest: Manifest,
+    photos: Sequence[Photo],
+    skipped: Sequence[Skipped] = (),
+    *,
+    on_conflict: OnConflict = "skip",
+    label: str | None = None,
+) -> None:
+    """Does nothing when `add` would take the photos.
+
+    Raises:
+        DatasetError: As `add`.
+    """
+    addition = _addition(newest, photos, skipped, on_conflict, label)
+    if addition.apply(newest).photos != newest.photos:
+        applied(newest, [addition])
+
+
+def _addition(
+    newest: Manifest,
+    photos: Sequence[Photo],
+    skipped: Sequence[Skipped],
+    on_conflict: OnConflict,
+    label: str | None,
+) -> Add:
+    placed = tuple(dataclasses.replace(photo, label=photo.label or label or "") for photo in photos)
+    known = {photo.sha256 for photo in newest.photos}
+    is_undivided = all(photo.split == "train" or photo.sha256 in known for photo in placed)
+    return Add(
+        photos=placed,
+        skipped=tuple(skipped),
+        on_conflict=on_conflict,
+        val=newest.split_config.val if is_undivided else None,
+        seed=newest.split_config.seed,
+    )
 
 
 def steps(workspace: Workspace, dataset_id: str) -> Steps:
@@ -505,11 +540,11 @@ def _went(
     expected_version: int | None,
 ) -> Manifest:
     folder = _folder(workspace, dataset_id)
-    before = load(workspace, dataset_id)
-    if expected_version is not None and before.version != expected_version:
-        raise ChangedElsewhere(expected_version, before.version)
+    number = newest_number(workspace, dataset_id) + 1
+    before = _expected(workspace, dataset_id, expected_version)
     after = load(workspace, dataset_id, version)
-    return _written(folder, before, after, (Restore(version=version, step=step),), summary)
+    record = Restore(version=version, step=step)
+    return _written(folder, number, before, after, (record,), summary)
 
 
 # Files
@@ -597,9 +632,14 @@ def _refuse_missing(folder: Path, photos: Sequence[Photo]) -> None:
 
 
 def _written(
-    folder: Path, before: Manifest, after: Manifest, records: tuple[Record, ...], summary: str
+    folder: Path,
+    number: int,
+    before: Manifest,
+    after: Manifest,
+    records: tuple[Record, ...],
+    summary: str,
 ) -> Manifest:
-    number = max(before.version, *_numbers(folder), 1) + 1
+    """Keeps a version; its number was free before `before` was looked at."""
     patch = _Patch(
         version=number,
         parent=before.version,

@@ -17,8 +17,11 @@ from tlcore.errors import StorageError, TLError
 HOME_VARIABLE = "TLSTUDIO_HOME"
 _ID = re.compile(r"[0-9a-f]{12}")
 _ID_BYTES = 6
-# A file where a folder is needed or the other way round, or a name or a file that is too long.
+# A file where a folder is needed or the other way round, a name or a file that is too long, or a
+# disk that does not answer.
 _IN_THE_WAY = (
+    errno.EINVAL,
+    errno.EIO,
     errno.EEXIST,
     errno.EFBIG,
     errno.EISDIR,
@@ -130,7 +133,7 @@ def atomic_path(target: Path) -> Iterator[Path]:
         StorageError: The disk is full or the folder cannot be written.
     """
     with storage_errors(target):
-        target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(target.parent)
         handle, name = tempfile.mkstemp(prefix=".part-", suffix=target.suffix, dir=target.parent)
         os.close(handle)
         part = Path(name)
@@ -139,6 +142,15 @@ def atomic_path(target: Path) -> Iterator[Path]:
             part.replace(target)
         finally:
             part.unlink(missing_ok=True)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:  # such as below /proc, where nothing can be made
+        raise StorageError(
+            f"The folder {str(folder)[:200]} cannot be made.", hint="Choose another place."
+        ) from error
 
 
 def write_atomic(target: Path, data: bytes | str) -> None:

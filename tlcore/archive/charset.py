@@ -91,13 +91,23 @@ def decoded(names: Sequence[bytes]) -> tuple[list[str], str | None]:
         names: The names as they stand in the archive. Those that are UTF-8 are read so.
 
     Returns:
-        The names as text, and a sentence on the charset if one had to be guessed. A byte that
+        The names as text, and a sentence on the charset if one had to be guessed.
+    """
+    texts, called = guessed(names)
+    return texts, f"File names were read as {called}." if called else None
+
+
+def guessed(names: Sequence[bytes]) -> tuple[list[str], str]:
+    """Reads names or lines as `decoded` does.
+
+    Returns:
+        The texts, and what the charset is called if one had to be guessed, else "". A byte that
         is nothing in the charset becomes a replacement character.
     """
     foreign = [name for name in dict.fromkeys(names) if not name.isascii()]
     others = [name for name in foreign if not _is_utf8(name)]
     if not others:
-        return [name.decode() for name in names], None
+        return [name.decode() for name in names], ""
     # One program wrote them all: where half of them are no UTF-8, the rest only looks so.
     is_mixed = 2 * len(others) < len(foreign)
     charset = _best(others if is_mixed else foreign)
@@ -107,7 +117,7 @@ def decoded(names: Sequence[bytes]) -> tuple[list[str], str | None]:
         else name.decode(charset.codec, "replace")
         for name in names
     ]
-    return texts, f"File names were read as {charset.called}." if charset.called else None
+    return texts, charset.called
 
 
 def _is_utf8(name: bytes) -> bool:

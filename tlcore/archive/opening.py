@@ -12,7 +12,7 @@ from tlcore.archive.entry import CutArchive, Entry, Source
 from tlcore.archive.folder import Folder, Several
 from tlcore.archive.limits import DEFAULT_LIMITS, Budget, Limits
 from tlcore.archive.names import printable
-from tlcore.archive.reading import Archive, opened
+from tlcore.archive.reading import Archive, is_archive, opened
 from tlcore.errors import ArchiveError
 
 
@@ -33,13 +33,7 @@ def open_source(path: Path, *, limits: Limits = DEFAULT_LIMITS, salvage: bool = 
         >>> with open_source(Path("pets.zip")) as archive:
         ...     names = [member.path for member in archive.members()]
     """
-    try:
-        mode = path.stat().st_mode
-    except (OSError, ValueError) as error:
-        raise ArchiveError(
-            f"{printable(path.name)} cannot be opened: {getattr(error, 'strerror', error)}.",
-            hint="Check the name and that the file may be read.",
-        ) from error
+    mode = _mode(path)
     budget = Budget(limits)
     if stat.S_ISDIR(mode):
         name = path.resolve().name if path.name in ("", "..") else path.name
@@ -53,7 +47,11 @@ def open_source(path: Path, *, limits: Limits = DEFAULT_LIMITS, salvage: bool = 
 
 
 def open_sources(
-    paths: Sequence[Path], *, limits: Limits = DEFAULT_LIMITS, salvage: bool = False
+    paths: Sequence[Path],
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    salvage: bool = False,
+    may_be_photo: bool = False,
 ) -> Archive:
     """Opens one source as `open_source` does, or several as if one folder held them.
 
@@ -65,6 +63,7 @@ def open_sources(
         paths: Zips, tars, folders and photos; at least one.
         limits: How much all of them together may hold.
         salvage: As for `open_source`.
+        may_be_photo: Whether one file alone may be a photo, as it may among several.
 
     Raises:
         CutArchive: As for `open_source`, for one source.
@@ -72,11 +71,32 @@ def open_sources(
     """
     if not paths:
         raise ArchiveError("Nothing was given.", hint="Choose a zip file or a folder of photos.")
-    if len(paths) == 1:
+    modes = [_mode(path) for path in paths]
+    is_plain = may_be_photo and stat.S_ISREG(modes[0]) and not _is_archive(paths[0])
+    if len(paths) == 1 and not is_plain:
         return open_source(paths[0], limits=limits, salvage=salvage)
-    first = paths[0].name or paths[0].resolve().name
-    name = f"{first} and {len(paths) - 1} more"
+    name = paths[0].name or paths[0].resolve().name
+    if len(paths) > 1:
+        name = f"{name} and {len(paths) - 1} more"
     return Archive(name, Several(paths), Budget(limits), salvage=salvage)
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return is_archive(file)
+    except OSError:
+        return True  # opening it will say why
+
+
+def _mode(path: Path) -> int:
+    try:
+        return path.stat().st_mode
+    except (OSError, ValueError) as error:
+        raise ArchiveError(
+            f"{printable(path.name)} cannot be opened: {getattr(error, 'strerror', error)}.",
+            hint="Check the name and that the file may be read.",
+        ) from error
 
 
 class _OwnFile:

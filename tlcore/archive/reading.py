@@ -20,7 +20,7 @@ from tlcore.archive.entry import (
     Source,
     UnreadableMember,
 )
-from tlcore.archive.folder import Folder
+from tlcore.archive.folder import Folder, Several
 from tlcore.archive.inflating import Inflating, reader_of
 from tlcore.archive.limits import Budget, size_problem
 from tlcore.archive.names import archive_stem, is_junk, parts_of, path_problem, printable
@@ -30,6 +30,7 @@ from tlcore.archive.zips import Zip
 from tlcore.errors import ArchiveError
 
 START = 512
+_MOST_NOTES = 10
 _FOREIGN = (
     (b"7z\xbc\xaf\x27\x1c", "a 7z archive"),
     (b"Rar!\x1a\x07", "a RAR archive"),
@@ -49,6 +50,7 @@ class Archive:
         folders: The paths of all folders that have an entry of their own, made safe.
         notes: Sentences for people on what had to be guessed.
         cut: What is wrong with it when some of its files are lost, else None.
+        is_several: Whether its top folders are files and folders that a person gave together.
     """
 
     def __init__(self, name: str, source: Source, budget: Budget, *, salvage: bool = False) -> None:
@@ -57,12 +59,14 @@ class Archive:
         self.folders: list[str] = []
         self.notes: list[str] = []
         self.cut = source.cut
+        self.is_several = isinstance(source, Several)
         self._source = source
         self._budget = budget
         self._salvage = salvage
         self._spool = Spool(budget)
         self._entries: dict[str, Entry] = {}
         self._spellings: set[str] = set()
+        self._folder_spellings: dict[str, set[str]] = {}
         self._repeats: dict[str, int] = {}
         try:
             # A folder is no archive, so those in it are the first.
@@ -112,7 +116,10 @@ class Archive:
         except UNSUPPORTED as error:
             raise _unreadable("packed in a way that cannot be read", "unsupported") from error
         except DAMAGE as error:
-            raise _unreadable("damaged in the archive", "corrupt") from error
+            reason = "damaged in the archive"
+            if isinstance(error, OSError) and error.filename:  # a file of a folder
+                reason = f"cannot be read: {error.strerror}"
+            raise _unreadable(reason, "corrupt") from error
 
     def _counted(self, stream: BinaryIO, entry: Entry) -> bytes:
         parts: list[bytes] = []
@@ -154,7 +161,15 @@ class Archive:
         else:
             self._budget.claim(entry.size)
             self._spellings.add(spelling)
+            self._note_alike(path.rpartition("/")[0], spelling.rpartition("/")[0])
             self._entries[self._free(path)] = entry
+
+    def _note_alike(self, folder: str, spelling: str) -> None:
+        spellings = self._folder_spellings.setdefault(folder, set())
+        spellings.add(spelling)
+        note = f"Two spellings of {folder[:100]}, which look the same, are one folder."
+        if len(spellings) > 1 and note not in self.notes and len(self.notes) < _MOST_NOTES:
+            self.notes.append(note)
 
     def _free(self, path: str) -> str:
         """Returns the path, with a number if another spelling of it looks the same."""
@@ -237,6 +252,11 @@ def _unreadable(reason: str, kind: SkipKind) -> UnreadableMember:
 def _is_archive_start(start: bytes) -> bool:
     known = (*_ZIP_STARTS, *(magic for magic, _ in _FOREIGN))
     return start.startswith(known) or reader_of(start) is not None or is_tar(start)
+
+
+def is_archive(file: BinaryIO) -> bool:
+    """Says whether a file begins as an archive does, or is a zip behind other bytes."""
+    return _is_archive_start(file.read(START)) or zipfile.is_zipfile(file)
 
 
 def opened(file: BinaryIO, name: str, budget: Budget) -> Source:

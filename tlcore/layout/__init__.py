@@ -4,7 +4,7 @@ The split is made here and nowhere else. How folders are understood, in this ord
 
 1. Folders that hold everything only wrap, as do folders with a general name (images, session1,
    2024-05-01) between a folder and the classes. A general name alone never makes inner folders
-   classes.
+   classes. Of several sources, each may have a folder of any name around its classes.
 2. If all top folders are called train, val, test and the like, they are sides (`split/class`). If
    all folders inside the top folders are, the top folders are classes (`class/split`).
 3. If hardly any photo lies straight in a top folder, and some top folder holds several folders,

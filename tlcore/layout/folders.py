@@ -103,17 +103,19 @@ def _unwrapped(folders: Folders, wrapped: Mapping[str, int]) -> Folders:
     return folders[:1] + folders[1 + wrapped.get(folders[0], 0) :] if folders else folders
 
 
-def shape_of(paths: Sequence[str]) -> Shape:
+def shape_of(paths: Sequence[str], *, is_several: bool = False) -> Shape:
     """Reads the folders of photos.
 
     Args:
         paths: The paths of all photos, in order of their names.
+        is_several: Whether the top folders are sources that a person gave together. Then a lone
+            folder around the classes of one of them only wraps, whatever its name.
     """
     wrapper, counts = _peeled(*_common(paths))
     tops = _names(counts)
     if len(tops) > 1 and all(side_of(top) for top in tops):
         return _with_sides(wrapper, counts)
-    wrapped = _wrapped(counts)
+    wrapped = _wrapped(counts, any_name=is_several)
     counts = _moved(counts, wrapped)
     below = _sides_below(counts)
     if below:
@@ -196,8 +198,11 @@ def _children(counts: Iterable[Folders]) -> dict[str, set[str]]:
     return found
 
 
-def _wrapped(counts: Counter[Folders]) -> dict[str, int]:
-    """Counts in each top folder the folders that only wrap: general, or called as it is."""
+def _wrapped(counts: Counter[Folders], *, any_name: bool = False) -> dict[str, int]:
+    """Counts in each top folder the folders that only wrap: general, or called as it is.
+
+    With `any_name`, those around folders that may be classes wrap as well.
+    """
     wrapped: dict[str, int] = {}
     trees: dict[str, Counter[Folders]] = defaultdict(Counter)
     for folders, count in counts.items():
@@ -206,7 +211,8 @@ def _wrapped(counts: Counter[Folders]) -> dict[str, int]:
     for top, here in trees.items():
         depth = 0
         while len(inner := _children(here)[top]) == 1 and (name := inner.pop()):
-            if not is_general(name) and key(name) != key(top):
+            is_around = any_name and _branches(_inside(_inside(here)))
+            if not is_general(name) and key(name) != key(top) and not is_around:
                 break
             depth += 1
             here = _moved(here, {top: 1})

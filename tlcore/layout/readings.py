@@ -38,7 +38,7 @@ class Plan:
         places: One a photo, in the order of the photos.
         class_at: Gives the class that an empty folder would be, "" for none.
         extra: What else must be told, such as rows of a table without a photo.
-        notes: Which spellings were read as one class.
+        notes: Sentences on what was read as one class, or guessed.
     """
 
     layout: Layout
@@ -66,14 +66,17 @@ class Plan:
         return Reading(key=self.layout, said=self.said(self.counts()), classes=counts)
 
 
-def plans_of(paths: Sequence[str], tables: Sequence[TableFile]) -> list[Plan]:
+def plans_of(
+    paths: Sequence[str], tables: Sequence[TableFile], *, is_several: bool = False
+) -> list[Plan]:
     """Returns the ways to understand photos by their paths, the likeliest first.
 
     Args:
         paths: The paths of all photos that can be read, sorted.
         tables: What may be tables of labels.
+        is_several: Whether the top folders are sources that a person gave together.
     """
-    shape = shape_of(paths)
+    shape = shape_of(paths, is_several=is_several)
     plans = [_by_folders(shape, level, paths) for level in shape.levels]
     labels = labels_of(tables, paths) if tables else None
     if labels is not None:
@@ -209,7 +212,7 @@ def _by_table(labels: Labels, shape: Shape, paths: Iterable[str]) -> Plan:
         places=places,
         class_at=lambda folders: "",
         extra=labels.missing,
-        notes=notes,
+        notes=(*labels.notes, *notes),
     )
 
 

@@ -47,7 +47,7 @@ def surveyed(
     """Says what the files of an archive are.
 
     Args:
-        archive: For how many files it had, and which folders.
+        archive: For how many files it had, which folders, and whether it is several sources.
         found: The photos that could be read.
         skipped: What could not be read, or was refused.
         split: How to divide them, where the archive does not.
@@ -61,7 +61,7 @@ def surveyed(
     Raises:
         DatasetError: The photos cannot be read in the way that was asked for.
     """
-    found, plans = _plans(found, tables)
+    found, plans = _plans(archive, found, tables)
     plan = _chosen(plans, reading)
     placed, homeless = placed_by(plan, found)
     placed, repeated = without_repeats(with_validation(placed))
@@ -80,7 +80,7 @@ def surveyed(
         wrapper="/".join(plan.wrapper) or None,
         own_split=plan.own_split,
         said=plan.said(classes),
-        notes=(*getattr(archive, "notes", ()), *plan.notes),
+        notes=(*archive.notes, *plan.notes),
         other_readings=others,
         problem=_problem(
             max(len(archive), len(unread)), found, unread, classes, (*poor, *tangled), plan, others
@@ -99,7 +99,7 @@ def labelled(
     """Gives photos their classes by the same rules, where one class is enough, or none.
 
     Args:
-        archive: For how many files it had.
+        archive: For how many files it had, and whether it is several sources.
         found: The photos that could be read.
         skipped: What could not be read, or was refused.
         tables: Files that may be tables of labels.
@@ -112,7 +112,7 @@ def labelled(
     Raises:
         DatasetError: There is no photo.
     """
-    found, plans = _plans(found, tables)
+    found, plans = _plans(archive, found, tables)
     plan = plans[0]
     unread = _unread(skipped, tables, plan)
     if not found:
@@ -129,10 +129,13 @@ def _spelled(label: str, spelled: Mapping[str, str]) -> str:
     return spelled.get(key(label), "" if is_general(label) else label)
 
 
-def _plans(found: Sequence[Found], tables: Sequence[TableFile]) -> tuple[list[Found], list[Plan]]:
+def _plans(
+    archive: Archive, found: Sequence[Found], tables: Sequence[TableFile]
+) -> tuple[list[Found], list[Plan]]:
     found = sorted(found, key=lambda photo: photo.path)
     tables = sorted(tables, key=lambda table: table.path)
-    return found, plans_of([photo.path for photo in found], tables)
+    paths = [photo.path for photo in found]
+    return found, plans_of(paths, tables, is_several=archive.is_several)
 
 
 def _chosen(plans: Sequence[Plan], reading: str | None) -> Plan:

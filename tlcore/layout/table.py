@@ -14,7 +14,7 @@ from itertools import islice
 from pathlib import PurePosixPath
 from typing import NamedTuple
 
-from tlcore.archive import Skipped, printable
+from tlcore.archive import Skipped, charset, printable
 from tlcore.layout.division import side_of
 from tlcore.manifest import Split
 
@@ -38,7 +38,11 @@ _LABEL_COLUMNS = (
 )  # fmt: skip
 _SIDE_COLUMNS = ("split", "set", "subset", "data_set", "dataset", "partition")
 _SEPARATORS = (",", "\t", ";", "|")
+_UTF16_MARKS = (b"\xff\xfe", b"\xfe\xff")
 _LONGEST_LINE = 10_000
+# Empty lines, and the line in which spreadsheet programs tell the separator.
+_BEFORE_HEADER = re.compile(r"(?:sep=.[\r\n]|[\r\n])*", re.IGNORECASE)
+_LINE_END = re.compile(r"[\r\n]")
 _MISSING_SHOWN = 100
 # How many parts of a path are compared from its end.
 _DEPTH = 5
@@ -74,12 +78,14 @@ class Labels:
         rows: The row of each photo by its path.
         unclear: Photos that have rows of different classes, with a reason.
         missing: Rows that name no photo.
+        notes: Sentences on tables whose charset had to be guessed.
     """
 
     tables: tuple[str, ...]
     rows: Mapping[str, Row]
     unclear: Mapping[str, str]
     missing: tuple[Skipped, ...]
+    notes: tuple[str, ...]
 
 
 class _Columns(NamedTuple):
@@ -99,7 +105,8 @@ def looks_like_table(path: str, data: bytes) -> bool:
     """
     if not path.casefold().endswith(_ENDINGS) or "submission" in _stem(path):
         return False
-    return _columns(_text(data[:_LONGEST_LINE])) is not None
+    # A charset that is not stated matters only for the names of classes.
+    return _columns(_plain(data[:_LONGEST_LINE])) is not None
 
 
 def labels_of(tables: Iterable[TableFile], paths: Sequence[str]) -> Labels | None:
@@ -120,11 +127,15 @@ def labels_of(tables: Iterable[TableFile], paths: Sequence[str]) -> Labels | Non
     unclear: dict[str, str] = {}
     used: list[str] = []
     missing: list[Skipped] = []
+    notes: list[str] = []
     for table in tables:
-        known, unknown = _matched(table, photos)
+        text, called = _read(table.data)
+        known, unknown = _matched(table, text, photos)
         if not known:
             continue
         used.append(table.path)
+        if called:
+            notes.append(f"The table {table.path.rpartition('/')[2]} was read as {called}.")
         missing += unknown
         for path, row in known:
             first = rows.setdefault(path, row)
@@ -132,14 +143,22 @@ def labels_of(tables: Iterable[TableFile], paths: Sequence[str]) -> Labels | Non
                 unclear[path] = f"the table gives it two classes: {first.label} and {row.label}"
     if not used:
         return None
-    return Labels(tables=tuple(used), rows=rows, unclear=unclear, missing=tuple(missing))
+    return Labels(
+        tables=tuple(used),
+        rows=rows,
+        unclear=unclear,
+        missing=tuple(missing),
+        notes=tuple(notes),
+    )
 
 
-def _matched(table: TableFile, photos: _Photos) -> tuple[list[tuple[str, Row]], list[Skipped]]:
+def _matched(
+    table: TableFile, text: str, photos: _Photos
+) -> tuple[list[tuple[str, Row]], list[Skipped]]:
     folder = table.path.rpartition("/")[0]
     known: list[tuple[str, Row]] = []
     unknown: list[str] = []
-    for row in _rows(table):
+    for row in _rows(table.path, text):
         path = photos.named(row.file, folder)
         if path is None:
             unknown.append(row.file)
@@ -197,13 +216,12 @@ def _ends(parts: Sequence[str]) -> list[str]:
     return ["/".join(parts[at:]) for at in range(len(parts))]
 
 
-def _rows(table: TableFile) -> Iterator[Row]:
-    text = _text(table.data)
+def _rows(path: str, text: str) -> Iterator[Row]:
     columns = _columns(text)
     if columns is None:
         return
-    side_of_table = side_of(_stem(table.path).removesuffix("_labels"))
-    lines = csv.reader(io.StringIO(text, newline=""), delimiter=columns.separator)
+    side_of_table = side_of(_stem(path).removesuffix("_labels"))
+    lines = csv.reader(io.StringIO(_from_header(text), newline=""), delimiter=columns.separator)
     try:
         for cells in islice(lines, int(columns.has_header), _ROWS):
             if any(cell.strip() for cell in cells):
@@ -229,18 +247,31 @@ def _stem(path: str) -> str:
     return PurePosixPath(path).stem.casefold()
 
 
-def _text(data: bytes) -> str:
-    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
-        return data.decode("utf-16", "replace")
+def _read(data: bytes) -> tuple[str, str]:
+    """Returns the text of a table, and its charset if that had to be guessed, else ""."""
+    if data.startswith(_UTF16_MARKS):
+        return _plain(data), ""
     try:
-        return data.decode("utf-8-sig")
+        return data.decode("utf-8-sig"), ""
     except UnicodeDecodeError:
-        return data.decode("latin-1")
+        lines, called = charset.guessed(data.split(b"\n"))
+        return "\n".join(lines), called
+
+
+def _plain(data: bytes) -> str:
+    """Returns the text as far as its charset is stated, which is enough to know the columns."""
+    codec = "utf-16" if data.startswith(_UTF16_MARKS) else "utf-8-sig"
+    return data.decode(codec, "replace")
+
+
+def _from_header(text: str) -> str:
+    start = _BEFORE_HEADER.match(text)
+    return text[start.end() :] if start else text
 
 
 def _columns(text: str) -> _Columns | None:
     """Finds the separator and the columns; None when this is no table of labels."""
-    first = text[:_LONGEST_LINE].lstrip("\r\n").split("\n", 1)[0].rstrip("\r")
+    first = _LINE_END.split(_from_header(text[:_LONGEST_LINE]), maxsplit=1)[0]
     if not first or "\0" in first:
         return None
     for separator in _SEPARATORS:
