@@ -408,3 +408,21 @@ def test_an_asker_refuses_a_damaged_file(trained, tmp_path) -> None:
     broken.write_bytes((trained.run.bundle / bundle.MODEL).read_bytes()[:1000])
     with pytest.raises(BundleError):
         asker.predict(broken, np.zeros((1, 224, 224, 3), np.uint8))
+
+
+def test_a_trunk_that_was_harmed_while_it_was_copied_is_noticed(
+    trained: Any, bundle_copy: Path
+) -> None:
+    with (bundle_copy / bundle.TRUNK).open("r+b") as file:
+        file.seek(100_000)
+        file.write(b"harm")
+    with pytest.raises(BundleError, match="not the trunk that was used"):
+        bundle.add_keras_model(
+            bundle_copy,
+            backbones.find("efficientnet_lite0"),
+            backbones.locate(backbones.find("efficientnet_lite0")),
+            trained.run.workspace,
+            ["a"],
+            np.full((1, 3), 1 / 3, np.float32),
+            lambda _: np.zeros((224, 224, 3), np.uint8),
+        )

@@ -19,11 +19,10 @@ from zipfile import BadZipFile
 
 import numpy as np
 
-from tlcore import head as head_module
 from tlcore import keras_file
 from tlcore.backbones.build import EMBEDDING, FEATURE_MAP
 from tlcore.backbones.table import BackboneSpec
-from tlcore.backbones.trunk import BATCH, Trunk, is_trusted, trust
+from tlcore.backbones.trunk import is_trusted, trust
 from tlcore.errors import BundleError
 from tlcore.evaluate import Evaluation
 from tlcore.head import Head
@@ -313,9 +312,12 @@ def add_keras_model(
     chosen = _spread(len(photos), AGREEMENT_PHOTOS)
     pixels = np.stack([load(photos[i]) for i in chosen])
     said = predicted[chosen]
-    # The trunk in the bundle is a copy of the one that said it: one batch shows that it is whole.
-    own = Trunk(folder / TRUNK).embed(pixels[:BATCH])
-    said[:BATCH] = head_module.probabilities(own, kernel, bias)
+    # The trunk in the cache said it. The copy in the bundle is that very trunk if its hash is.
+    if not is_trusted(folder / TRUNK, workspace):
+        raise BundleError(
+            f"{TRUNK} in {folder.name} is not the trunk that was used.",
+            hint="The disk may be failing; train the model again.",
+        )
     theirs = keras_file.asker().predict(folder / MODEL, pixels)
     agreement = Agreement(
         photos=len(chosen),

@@ -66,6 +66,7 @@ class DecodedCache:
         self._read_bytes: dict[Path, int] = {}
         self._used: set[Path] = set()
         self._writing: Path | None = None
+        self._has_looked = False
 
     def get(self, sha256: str) -> NDArray[np.uint8] | None:
         """Returns the copy of a photo, or None when there is none or it is damaged.
@@ -110,7 +111,9 @@ class DecodedCache:
                 f"`pixels` must be uint8 {self._shape}. Received: {pixels.dtype} {pixels.shape}"
             )
         with self._lock:
-            # A copy that another writer has just made is not looked for: it costs more than a row.
+            # Looking for what other writers add meanwhile, at each photo, costs more than it saves.
+            if not self._has_looked:
+                self._read_indexes()
             if sha256 in self._places and self._places[sha256].pack.is_file():
                 return
         data = pixels.tobytes()
@@ -166,6 +169,7 @@ class DecodedCache:
 
     def _read_indexes(self) -> None:
         """Reads what other writers have added since the last look."""
+        self._has_looked = True
         for index in self._folder.glob(f"*{_INDEX}"):
             start = self._read_bytes.get(index, 0)
             try:

@@ -72,7 +72,7 @@ def test_a_zip_becomes_a_model_that_names_a_photo(
 ) -> None:
     _upload(page, server, colours_zip)
     expect(page.get_by_text("60 photos in 3 classes")).to_be_visible(timeout=_WAIT)
-    expect(page.get_by_text("1 file left out")).to_be_visible(timeout=_WAIT)
+    expect(page.get_by_text("1 damaged file left out")).to_be_visible(timeout=_WAIT)
     page.get_by_role("button", name="Train on these photos").click()
     expect(page.get_by_role("heading", name="Train a model")).to_be_visible(timeout=_WAIT)
     _set_number(page, "Epochs", 10_000)
