@@ -47,7 +47,8 @@ def _measure(options: argparse.Namespace, workspace: Workspace) -> None:
     def extract(load: Callable[[str], np.ndarray], round_: int) -> None:
         space = f"{load.__name__}-{round_}"
         with features.FeatureStore(workspace.feature_cache, space) as store:
-            features.extract(list(files), load, lambda: Trunk(trunk.path, threads=1), store)
+            trunks = features.Trunks(lambda: Trunk(trunk.path, threads=1))
+            features.extract(list(files), load, trunks.embed, store)
 
     def decoded(key: str) -> np.ndarray:
         return pixels[key]

@@ -3,12 +3,13 @@
 from pathlib import Path
 
 import streamlit as st
-from _shared import state, stepper
+from _shared import dialogs, state, stepper
 from _shared.places import BAR, JOURNEY, START
 
 SHARED = Path(__file__).parent / "_shared"
 
 # A Material symbol or an emoji as the icon of the tab would be fetched from the internet.
+dialogs.begin()
 st.set_page_config(layout="wide", page_icon=SHARED / "icon.svg")
 st.html(SHARED / "style.css")
 

@@ -2,6 +2,7 @@
 
 import streamlit as st
 from _shared import errors, results, starting, state
+from _shared.dialogs import dialog
 from _shared.wording import ago, duration, plain
 
 from tlcore import runs
@@ -11,7 +12,7 @@ from tlcore.runs import Run
 _A_PAGE = 20
 
 
-@st.dialog("Rename")
+@dialog("Rename", width="small")
 def rename(run: Run) -> None:
     """Asks for another name."""
     name = st.text_input("Name", run.name, max_chars=60, key=f"name_{run.id}")

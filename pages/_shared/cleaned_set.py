@@ -8,6 +8,7 @@ from typing import Literal
 import streamlit as st
 
 from _shared import errors, state
+from _shared.dialogs import redraw
 from _shared.wording import about, count, plain
 from tlcore import images, jobs, report
 from tlcore.checks import CATALOGUE, Issue
@@ -83,7 +84,7 @@ def _at_work(job: Job) -> None:
     def tick() -> None:
         status = job.status()
         if not status.is_active:
-            st.rerun()
+            redraw()
         share = status.done / status.total if status.total else 0.0
         st.progress(min(1.0, share), _sentence(status))
         st.button(

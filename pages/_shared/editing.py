@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import streamlit as st
 
 from _shared import errors, history, state
+from _shared.dialogs import dialog
 from _shared.gallery import large_photo
 from _shared.wording import count, counted, plain
 from tlcore import versions
@@ -154,7 +155,7 @@ def accept(dataset: Manifest, kind: str, paths: Sequence[str]) -> None:
     apply(dataset, Accept(kind=kind, paths=tuple(paths)))
 
 
-@st.dialog("Photo", width="medium", icon=":material/image:")
+@dialog("Photo", icon=":material/image:")
 def open_photo(dataset: Manifest, photo: Photo) -> None:
     """Opens one photo in a dialog, with what can be done about it."""
     large_photo(dataset, photo)
@@ -203,7 +204,7 @@ def version_bar(dataset: Manifest) -> None:
             _open_history(dataset)
 
 
-@st.dialog("Versions", width="large", icon=":material/history:")
+@dialog("Versions", width="large", icon=":material/history:")
 def _open_history(dataset: Manifest) -> None:
     history.show(dataset, restore)
     if st.session_state.get(state.TOLD) or st.session_state.get(state.REFUSED):

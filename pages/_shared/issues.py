@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import streamlit as st
 
 from _shared import errors, state
+from _shared.dialogs import redraw
 from _shared.gallery import thumbnail_url
 from _shared.places import PHOTOS
 from _shared.state import DATASET, ISSUE
@@ -96,7 +97,7 @@ def under_way(dataset: Manifest, found: Examination | None) -> None:
     def tick() -> None:
         now = job.status()
         if not now.is_active or (found is None and now.stage == "map"):
-            st.rerun()
+            redraw()
         with st.container(key="examining", horizontal=True, vertical_alignment="center"):
             st.progress(_share(now), _sentence(now), width="stretch")
             st.button(

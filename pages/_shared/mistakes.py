@@ -9,6 +9,7 @@ import pandas as pd
 import streamlit as st
 
 from _shared import charts, state
+from _shared.dialogs import dialog
 from _shared.gallery import Tile, gallery, large_photo, thumbnail_url
 from _shared.results import probability_bars
 from _shared.wording import counted, percent, plain, span
@@ -153,7 +154,7 @@ def _tiles(rows: Sequence[Said], dataset: Manifest) -> list[Tile]:
     ]
 
 
-@st.dialog("What it saw, and what it said", width="medium")
+@dialog("What it saw, and what it said")
 def _open(row: Said, dataset: Manifest, classes: Sequence[str]) -> None:
     photo = _photo(dataset, row.path, row.sha256)
     if photo is None:

@@ -36,6 +36,7 @@ ANSWERS = "answers"  # dict[(run id, photo key), answer] on Try
 SAMPLES_SHOWN = "samples_shown"  # run id whose three photos are shown on Try
 CAMERA = "camera"  # bool: the camera is open on Try
 DELETED = "deleted"  # (run id, name) of the run that can be brought back
+DIALOG = "dialog"  # bool: whether one is open
 TOLD = "told"  # str: what an edit just did, or None
 REFUSED = "refused"  # TLError of the last edit, or None
 TIME_LEFT = "time_left"  # (run id, stage, seconds) last shown
