@@ -299,8 +299,8 @@ SETTINGS = [
     (["--seed", "-1"], "seed must be", "Any number"),
     (["--val", "1"], "validation share must be", "0.2"),
     (["--backbone", "eficientnet_lite0"], "no backbone called", "Did you mean efficientnet_lite0?"),
-    (["--mode", "finetune"], "mode 'finetune' is not available yet", "head"),
-    (["--views", "3"], "views 3 is not available yet", "Leave views at 0"),
+    (["--mode", "tail"], "mode must be one of", "finetune"),
+    (["--views", "65"], "views must be", "10 is the textbook recipe"),
     (["--weights", "/nowhere/none.h5"], "no weights file at /nowhere/none.h5", "Check the path"),
 ]
 

@@ -74,6 +74,10 @@ any_event = st.one_of(
         accuracy=numbers,
         val_loss=numbers,
         val_accuracy=numbers,
+        phase=st.sampled_from(["head", "tail"]),
+        learning_rate=numbers,
+        photos_per_second=numbers,
+        batch_losses=st.lists(numbers, max_size=3),
     ),
     st.builds(Warned, time=numbers, message=texts, hint=texts),
     st.builds(
@@ -230,6 +234,50 @@ def test_a_new_attempt_forgets_what_the_old_one_reached() -> None:
     assert not derived.has_model
     assert derived.failed is None
     assert derived.epochs == ()
+
+
+def ended(epoch: int, phase: str = "head", val_loss: float = 1.0) -> EpochEnded:
+    return EpochEnded(
+        time=epoch,
+        epoch=epoch,
+        epochs=9,
+        loss=1.0,
+        accuracy=0.5,
+        val_loss=val_loss,
+        val_accuracy=0.5,
+        phase=phase,  # type: ignore[arg-type]
+    )
+
+
+def test_a_run_that_goes_on_keeps_its_epochs_and_counts_a_repeated_one_once() -> None:
+    before = [Queued(time=0), Started(time=1, pid=3), ended(1), ended(2), ended(3)]
+    waiting = [*before, Failed(time=4, kind="killed", message="", hint=""), Queued(resume=True)]
+    assert status(waiting).state == "queued"
+    assert status(waiting).failed is None
+    assert [epoch.epoch for epoch in status(waiting).epochs] == [1, 2, 3]
+    on = [*waiting, Started(time=6, pid=4), ended(3, val_loss=0.5), ended(4)]
+    assert [(epoch.epoch, epoch.val_loss) for epoch in status(on).epochs] == [
+        *((1, 1.0), (2, 1.0), (3, 0.5), (4, 1.0)),
+    ]
+
+
+def test_a_run_that_begins_anew_forgets_the_epochs_it_went_on_from() -> None:
+    said = [Queued(), ended(1), Queued(resume=True), ended(2), Queued()]
+    assert status(said).epochs == ()
+
+
+def test_the_best_epoch_is_one_of_the_tail_as_soon_as_there_is_one() -> None:
+    said = [Queued(), ended(1, val_loss=0.1), ended(2, val_loss=0.2)]
+    best = status([*said, ended(1, "tail", 0.5), ended(2, "tail", 0.4)]).best_epoch
+    assert best is not None
+    assert (best.phase, best.epoch) == ("tail", 2)
+    assert [e.phase for e in status([*said, ended(1, "tail"), ended(1)]).epochs] == ["head"]
+
+
+def test_an_epoch_of_an_unknown_phase_is_nothing() -> None:
+    values = ended(1).to_json() | {"phase": "body"}
+    assert parse(json.dumps(values)) is None
+    assert parse(json.dumps(ended(1).to_json() | {"batch_losses": ["x"]})) is None
 
 
 def test_a_run_has_a_model_as_soon_as_it_is_evaluated() -> None:

@@ -7,6 +7,7 @@ import os
 import sqlite3
 import threading
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,7 @@ import pytest
 from tlcore import cache_file
 from tlcore.backbones import Trunk
 from tlcore.errors import PhotoError, StorageError
-from tlcore.features import Extraction, FeatureStore, cache_use, evict, extract
+from tlcore.features import Extraction, FeatureStore, Trunks, cache_use, evict, extract
 
 EDGE = 8
 
@@ -62,7 +63,7 @@ def photo(key: str) -> np.ndarray:
 
 
 def looked_at(wanted: Sequence[str], trunk: Trunk, store: FeatureStore) -> Extraction:
-    extraction = extract(wanted, photo, lambda: trunk, store)
+    extraction = extract(wanted, photo, trunk.embed, store)
     assert extraction is not None
     return extraction
 
@@ -114,7 +115,7 @@ def test_no_photos_need_no_trunk(tmp_path: Path) -> None:
         raise AssertionError("the trunk must not be opened")
 
     with FeatureStore(tmp_path, "space") as store:
-        extraction = extract([], photo, no_trunk, store)
+        extraction = extract([], photo, Trunks(no_trunk).embed, store)
         assert extraction is not None
         assert (len(extraction.embeddings), extraction.hits, extraction.misses) == (0, 0, 0)
 
@@ -123,7 +124,7 @@ def test_a_remembered_set_does_not_open_the_trunk(tmp_path: Path, trunk: Countin
     opened = []
     with FeatureStore(tmp_path, "space") as store:
         looked_at(keys(5), trunk, store)
-        extract(keys(5), photo, lambda: opened.append(1) or trunk, store)
+        extract(keys(5), photo, Trunks(lambda: opened.append(1) or trunk).embed, store)
     assert not opened
 
 
@@ -151,13 +152,48 @@ def test_another_view_never_answers(tmp_path: Path) -> None:
         assert np.array_equal(store.get([key], view="turned 20 seed 0")[key], turned)
 
 
+def test_each_view_is_remembered_apart(tmp_path: Path, trunk: CountingTrunk) -> None:
+    wanted = keys(6)
+    with FeatureStore(tmp_path, "space") as store:
+        plain = looked_at(wanted, trunk, store)
+        mirrored = extract(
+            wanted, lambda key: photo(key)[:, ::-1], trunk.embed, store, view="mirrored"
+        )
+        assert mirrored is not None
+        assert (mirrored.hits, mirrored.misses, trunk.passes) == (0, 6, 12)
+        assert not np.array_equal(mirrored.embeddings, plain.embeddings)
+        again = extract(wanted, photo, trunk.embed, store, view="mirrored")
+        assert again is not None
+        assert (again.hits, again.misses, trunk.passes) == (6, 0, 12)
+        np.testing.assert_array_equal(again.embeddings, mirrored.embeddings)
+
+
+def test_as_many_trunks_are_opened_as_there_are_calls_at_once(tiny_trunk_file: Path) -> None:
+    opened: list[Trunk] = []
+
+    def open_trunk() -> Trunk:
+        opened.append(Trunk(tiny_trunk_file, threads=1))
+        return opened[-1]
+
+    trunks = Trunks(open_trunk)
+    pixels = np.stack([photo(key) for key in keys(2)])
+    expected = trunks.embed(pixels)
+    for _ in range(5):
+        np.testing.assert_array_equal(trunks.embed(pixels), expected)
+    assert len(opened) == 1
+    with ThreadPoolExecutor(4) as pool:
+        for vectors in pool.map(lambda _: trunks.embed(pixels), range(40)):
+            np.testing.assert_array_equal(vectors, expected)
+    assert len(opened) <= 4
+
+
 def test_a_stopped_pass_keeps_what_it_did_and_the_next_goes_on(
     tmp_path: Path, trunk: CountingTrunk
 ) -> None:
     asked = iter(range(100))
     with FeatureStore(tmp_path, "space") as store:
         stopped = extract(
-            keys(100), photo, lambda: trunk, store, should_stop=lambda: next(asked) >= 5
+            keys(100), photo, trunk.embed, store, should_stop=lambda: next(asked) >= 5
         )
         assert stopped is None
         done = len(store)
@@ -180,7 +216,7 @@ def test_a_photo_that_cannot_be_read_does_not_cost_what_was_done(
 
     with FeatureStore(tmp_path, "space") as store:
         with pytest.raises(PhotoError, match="it is gone"):
-            extract(wanted, load, lambda: trunk, store)
+            extract(wanted, load, trunk.embed, store)
         assert len(store) == 30
 
 
@@ -193,7 +229,7 @@ def test_progress_counts_different_photos_and_what_was_remembered(
         extract(
             [*keys(100), *keys(5)],
             photo,
-            lambda: trunk,
+            trunk.embed,
             store,
             on_progress=lambda *counts: said.append(counts),
         )

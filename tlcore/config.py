@@ -3,16 +3,67 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from tlcore.augment.settings import TEXTBOOK, AugmentConfig
 from tlcore.errors import ConfigError
+from tlcore.rules import Rule, on_or_off, one_of, read_settings
 
 MODES: Mapping[str, str] = {
     "head": "Learns a new last layer; the network stays as it is.",
+    "finetune": "Learns a new last layer, then also tunes the last blocks of the network.",
+    "full": "Learns a new last layer, then tunes the whole network.",
+    "scratch": "Begins with random weights and trains the whole network, for comparison.",
 }
-_LATER_MODES = ("finetune", "full", "scratch")
+OPTIMIZERS: Mapping[str, str] = {
+    "adam": "Adam: adapts the step of each weight.",
+    "adamw": "AdamW: Adam with a weight decay that stays apart from the step.",
+    "sgd": "SGD with momentum 0.9: the plain rule; needs a larger learning rate.",
+    "rmsprop": "RMSprop: adapts the step of each weight, without Adam's momentum.",
+}
+SCHEDULES: Mapping[str, str] = {
+    "constant": "The learning rate stays as it is.",
+    "cosine": "The learning rate falls along half a cosine to zero at the last epoch.",
+}
+CLASS_WEIGHTS: Mapping[str, str] = {
+    "none": "Each photo counts the same.",
+    "balanced": "Each class counts the same: photos of rare classes count more.",
+    "effective": "Between the two: by the effective number of photos (Cui et al., 2019).",
+}
 DEFAULT_BACKBONE = "efficientnet_lite0"
+MAX_VIEWS = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class TailConfig:
+    """How the tail of a network is tuned; not used in mode `head`.
+
+    Attributes:
+        blocks: How many of the last blocks are tuned, 1 to 100; in `full` and `scratch` all are.
+        epochs: How often tuning goes through all photos, 1 to 10,000.
+        learning_rate: Of the last layer, above 0 and at most 10.
+        decay: The learning rate of a block is that of the block after it times this, above 0
+            and at most 1 (Howard and Ruder, 2018: discriminative fine-tuning).
+        weight_decay: Of AdamW, 0 to 10.
+        warmup: Share of the steps in which the learning rate rises from 0, 0 to below 1.
+        batch_size: Photos per step, 1 to 4,096.
+
+    Raises:
+        ConfigError: A value is out of its range.
+    """
+
+    blocks: int = 1
+    epochs: int = 10
+    learning_rate: float = 1e-3
+    decay: float = 0.7
+    weight_decay: float = 1e-4
+    warmup: float = 0.1
+    batch_size: int = 32
+
+    def __post_init__(self) -> None:
+        for name, rule in _TAIL_RULES.items():
+            rule.check(name, getattr(self, name))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,18 +73,30 @@ class TrainConfig:
     Attributes:
         backbone: Name of a row of the backbone table.
         mode: How far to train; a key of `MODES`.
-        epochs: How often training goes through all photos, 1 to 10,000.
+        epochs: How often the head goes through all photos, 1 to 10,000.
         batch_size: Photos per step, 1 to 4,096.
-        learning_rate: Step size of Adam, above 0 and at most 10.
+        learning_rate: Step size, above 0 and at most 10.
+        optimizer: A key of `OPTIMIZERS`.
+        schedule: A key of `SCHEDULES`.
+        weight_decay: Decoupled, of the head's kernels, 0 to 10.
+        hidden_units: Units of a hidden layer of the head, 0 to 8,192; 0 is none.
         dropout: Share of features dropped at each step, 0 to below 1.
         l2: Weight of the squared-kernel penalty, 0 to 10.
         label_smoothing: Share of the target spread over all classes, 0 to below 1.
-        views: Augmented copies of each training photo; 0 until augmentation exists.
-        seed: Seeds initial weights, order of photos and dropout, 0 to 2**31 - 1.
+        class_weights: A key of `CLASS_WEIGHTS`.
+        patience: Training ends after so many epochs without a lower validation loss, 0 to
+            10,000; 0 goes on to the last.
+        minutes: Training ends with the first epoch after so many minutes, 0 to 10,000; 0 has no
+            limit.
+        views: Varied copies of each training photo, 0 to 64.
+        augment: How the copies are varied.
+        tail: How the tail is tuned.
+        mixed_precision: Whether tuning computes in 16 bits where the hardware gains by it.
+        seed: Seeds initial weights, order of photos, dropout and copies, 0 to 2**31 - 1.
         weights: Path of a weights file for the backbone, or None for its own ImageNet weights.
 
     Raises:
-        ConfigError: A value is out of its range or not there yet.
+        ConfigError: A value is out of its range.
     """
 
     backbone: str = DEFAULT_BACKBONE
@@ -41,23 +104,26 @@ class TrainConfig:
     epochs: int = 30
     batch_size: int = 32
     learning_rate: float = 1e-3
+    optimizer: str = "adam"
+    schedule: str = "constant"
+    weight_decay: float = 0.0
+    hidden_units: int = 0
     dropout: float = 0.0
     l2: float = 0.0
     label_smoothing: float = 0.0
+    class_weights: str = "none"
+    patience: int = 0
+    minutes: float = 0.0
     views: int = 0
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    tail: TailConfig = field(default_factory=TailConfig)
+    mixed_precision: bool = False
     seed: int = 0
     weights: str | None = None
 
     def __post_init__(self) -> None:
-        _check_mode(self.mode)
         for name, rule in _RULES.items():
             rule.check(name, getattr(self, name))
-        if self.views:
-            raise ConfigError(
-                f"views {self.views} is not available yet: this version trains without "
-                "augmented copies.",
-                hint="Leave views at 0.",
-            )
 
     def to_json(self) -> dict[str, Any]:
         """Returns the settings as JSON values, one entry per attribute."""
@@ -65,92 +131,90 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> TrainConfig:
-        """Reads what `to_json` wrote.
+        """Reads what `to_json` wrote, or what an earlier version did.
 
         Raises:
             ConfigError: A setting is unknown or out of its range.
         """
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise ConfigError(
-                f"This version does not know the setting {unknown[0]!r}.",
-                hint="The run was made by another version; start it again with this one.",
-            )
-        return cls(**values)
+        nested: dict[str, Any] = {
+            name: read_settings(kind, values[name])
+            for name, kind in _NESTED.items()
+            if name in values
+        }
+        return read_settings(cls, {**values, **nested})
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Rule:
-    kind: type
-    valid: Callable[[Any], bool]
-    wanted: str
-    hint: str
+def textbook(backbone: str = "mobilenet_v2", *, views: int = 10, seed: int = 0) -> TrainConfig:
+    """Returns the textbook recipe.
 
-    def check(self, name: str, value: Any) -> None:
-        number = isinstance(value, (int, float)) and not isinstance(value, bool)
-        right_kind = number and (self.kind is float or isinstance(value, int))
-        # No range holds NaN or infinity: comparisons with them are false.
-        if not right_kind or not self.valid(value):
-            raise ConfigError(
-                f"{name.replace('_', ' ')} must be {self.wanted}, but it is {str(value)[:40]}.",
-                hint=self.hint,
-            )
+    A frozen backbone, global average pooling, one dense layer, Adam at 0.001, 10 epochs, batches
+    of 32, and augmentation in which each epoch sees other copies.
+
+    Args:
+        backbone: Name of a row of the backbone table.
+        views: Copies of each photo; 10 are as many as there are epochs.
+        seed: As in `TrainConfig`.
+    """
+    return TrainConfig(backbone=backbone, epochs=10, views=views, augment=TEXTBOOK, seed=seed)
 
 
-_RULES: Mapping[str, _Rule] = {
-    "epochs": _Rule(
+_NESTED: Mapping[str, type] = {"augment": AugmentConfig, "tail": TailConfig}
+
+
+def _whole(low: int, high: int, hint: str) -> Rule:
+    return Rule(
         kind=int,
-        valid=lambda v: 1 <= v <= 10_000,
-        wanted="a whole number from 1 to 10,000",
-        hint="30 is a good start.",
-    ),
-    "batch_size": _Rule(
-        kind=int,
-        valid=lambda v: 1 <= v <= 4_096,
-        wanted="a whole number from 1 to 4,096",
-        hint="32 is a good start.",
-    ),
-    "learning_rate": _Rule(
-        kind=float,
-        valid=lambda v: 0 < v <= 10,
-        wanted="above 0 and at most 10",
-        hint="0.001 is a good start.",
-    ),
-    "dropout": _Rule(
-        kind=float,
-        valid=lambda v: 0 <= v < 1,
-        wanted="0 or more and below 1",
-        hint="0 switches it off, 0.2 is common.",
-    ),
-    "l2": _Rule(
-        kind=float,
-        valid=lambda v: 0 <= v <= 10,
-        wanted="from 0 to 10",
-        hint="0 switches it off, 0.0001 is common.",
-    ),
-    "label_smoothing": _Rule(
-        kind=float,
-        valid=lambda v: 0 <= v < 1,
-        wanted="0 or more and below 1",
-        hint="0 switches it off, 0.1 is common.",
-    ),
-    "views": _Rule(
-        kind=int, valid=lambda v: v >= 0, wanted="0 or more", hint="0 trains without copies."
-    ),
-    "seed": _Rule(
-        kind=int,
-        valid=lambda v: 0 <= v < 2**31,
-        wanted="a whole number from 0 to 2,147,483,647",
-        hint="Any number does; the same one gives the same result.",
-    ),
+        valid=lambda v: low <= v <= high,
+        wanted=f"a whole number from {low:,} to {high:,}",
+        hint=hint,
+    )
+
+
+def _number(valid: Callable[[Any], bool], wanted: str, hint: str) -> Rule:
+    return Rule(kind=float, valid=valid, wanted=wanted, hint=hint)
+
+
+_LEARNING_RATE = _number(lambda v: 0 < v <= 10, "above 0 and at most 10", "0.001 is a good start.")
+_SHARE = "0 or more and below 1"
+_PENALTY = _number(lambda v: 0 <= v <= 10, "from 0 to 10", "0 switches it off, 0.0001 is common.")
+_RULES: Mapping[str, Rule] = {
+    "mode": one_of(MODES, f"This version offers: {', '.join(MODES)}."),
+    "epochs": _whole(1, 10_000, "30 is a good start."),
+    "batch_size": _whole(1, 4_096, "32 is a good start."),
+    "learning_rate": _LEARNING_RATE,
+    "optimizer": one_of(OPTIMIZERS, "adam is a good start."),
+    "schedule": one_of(SCHEDULES, "constant is a good start."),
+    "weight_decay": _PENALTY,
+    "hidden_units": _whole(0, 8_192, "0 has no hidden layer, 256 is common."),
+    "dropout": _number(lambda v: 0 <= v < 1, _SHARE, "0 switches it off, 0.2 is common."),
+    "l2": _PENALTY,
+    "label_smoothing": _number(lambda v: 0 <= v < 1, _SHARE, "0 switches it off, 0.1 is common."),
+    "class_weights": one_of(CLASS_WEIGHTS, "none is a good start."),
+    "patience": _whole(0, 10_000, "0 goes on to the last epoch, 5 is common."),
+    "minutes": _number(lambda v: 0 <= v <= 10_000, "from 0 to 10,000", "0 has no limit."),
+    "views": _whole(0, MAX_VIEWS, "0 trains without copies, 10 is the textbook recipe."),
+    "mixed_precision": on_or_off("Off, unless the hardware computes in 16 bits."),
+    "seed": _whole(0, 2**31 - 1, "Any number does; the same one gives the same result."),
+}
+_TAIL_RULES: Mapping[str, Rule] = {
+    "blocks": _whole(1, 100, "1 is a good start."),
+    "epochs": _whole(1, 10_000, "10 is a good start."),
+    "learning_rate": _LEARNING_RATE,
+    "decay": _number(lambda v: 0 < v <= 1, "above 0 and at most 1", "0.7 is a good start."),
+    "weight_decay": _PENALTY,
+    "warmup": _number(lambda v: 0 <= v < 1, _SHARE, "0.1 is a good start."),
+    "batch_size": _whole(1, 4_096, "32 is a good start."),
 }
 
-
-def _check_mode(mode: str) -> None:
-    if mode in MODES:
-        return
-    later = mode in _LATER_MODES
-    raise ConfigError(
-        f"mode {mode!r} is not available yet." if later else f"There is no mode {mode!r}.",
-        hint=f"This version offers: {', '.join(MODES)}.",
-    )
+__all__ = [
+    "CLASS_WEIGHTS",
+    "DEFAULT_BACKBONE",
+    "MAX_VIEWS",
+    "MODES",
+    "OPTIMIZERS",
+    "SCHEDULES",
+    "ConfigError",
+    "TailConfig",
+    "TrainConfig",
+    "textbook",
+]

@@ -18,7 +18,11 @@ from typing import Any, ClassVar, Literal
 
 from tlcore.workspace import storage_errors
 
-RunStage = Literal["prepare", "decode", "features", "train", "evaluate", "pack"]
+RunStage = Literal[
+    "prepare", "decode", "features", "train", "views", "boundary", "tune", "evaluate", "pack"
+]
+Phase = Literal["head", "tail"]
+_PHASES: tuple[Phase, ...] = ("head", "tail")
 JobStage = Literal["intake", "measure", "look", "checks", "map", "export"]
 Stage = RunStage | JobStage
 
@@ -40,9 +44,14 @@ class Event:
 
 @dataclass(frozen=True, kw_only=True)
 class Queued(Event):
-    """The run waits for the worker."""
+    """The run waits for the worker.
+
+    Attributes:
+        resume: Whether it goes on where it was; else what was done before is forgotten.
+    """
 
     type: ClassVar[str] = "queued"
+    resume: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,10 +82,16 @@ class EpochEnded(Event):
     """One pass over the training photos; both sides are measured after it, without dropout.
 
     Attributes:
-        epoch: From 1.
+        epoch: From 1, in each phase.
+        epochs: How many the phase has.
         loss, accuracy: On the photos it learns from. Loss in nats, without the L2 penalty and
             without label smoothing, so that it compares with `val_loss`.
         val_loss, val_accuracy: On the photos set aside.
+        phase: Whether the head or the tail of the network was trained.
+        learning_rate: Of the last step; 0 where an earlier version did not tell.
+        photos_per_second: That the epoch learned from; 0 where it was not measured.
+        batch_losses: The loss at each step of the epoch, at most 50: of longer epochs the means
+            of groups of steps.
     """
 
     type: ClassVar[str] = "epoch"
@@ -86,6 +101,16 @@ class EpochEnded(Event):
     accuracy: float
     val_loss: float
     val_accuracy: float
+    phase: Phase = "head"
+    learning_rate: float = 0.0
+    photos_per_second: float = 0.0
+    batch_losses: Sequence[float] = ()
+
+    def __post_init__(self) -> None:
+        if self.phase not in _PHASES:
+            raise ValueError(f"`phase` must be one of {_PHASES}. Received: {self.phase!r}")
+        # JSON knows no tuples.
+        object.__setattr__(self, "batch_losses", tuple(float(loss) for loss in self.batch_losses))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,6 +131,7 @@ class Evaluated(Event):
         interval: 95 % Wilson interval of `accuracy`.
         correct, total: Counts behind it.
         best_epoch: The epoch whose weights were kept, from 1.
+        best_phase: The phase it belongs to.
     """
 
     type: ClassVar[str] = "evaluated"
@@ -114,6 +140,7 @@ class Evaluated(Event):
     correct: int
     total: int
     best_epoch: int
+    best_phase: Phase = "head"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,10 +188,16 @@ class TakenIn(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Cancelled(Event):
-    """The person stopped it; a model is there if an `Evaluated` came before."""
+    """The person stopped it; a model is there if an `Evaluated` came before.
+
+    Attributes:
+        epoch: The last one that was done, in its phase; 0 if there was none.
+        phase: The phase it belongs to.
+    """
 
     type: ClassVar[str] = "cancelled"
     epoch: int = 0
+    phase: Phase = "head"
 
 
 _TYPES: Mapping[str, type[Event]] = {
@@ -247,13 +280,14 @@ RunState = Literal["queued", "running", "finished", "failed", "cancelled"]
 
 @dataclass(frozen=True, kw_only=True)
 class RunStatus:
-    """What the events say about a run, newest attempt only.
+    """What the events say about a run, newest attempt only. To go on is no new attempt.
 
     Attributes:
         state: Where the run is. `running` until the bundle is packed.
         stage: The stage it is in, with `done`, `total` and `remembered`.
         stage_seconds: Seconds per stage so far, the present one up to its last event.
-        epochs: Every epoch of this attempt.
+        epochs: Every epoch of this attempt, the head's before the tail's. One that was done
+            again after a crash counts once.
         evaluated: The result, as soon as there is one.
         taken_in: Where the photos of an intake are.
         failed: Why it failed.
@@ -291,14 +325,23 @@ class RunStatus:
 
     @property
     def best_epoch(self) -> EpochEnded | None:
-        """The epoch with the lowest validation loss, the earliest of equals."""
-        told = (epoch for epoch in self.epochs if not math.isnan(epoch.val_loss))
+        """The epoch with the lowest validation loss, the earliest of equals.
+
+        It is one of the tail as soon as there is one: the head alone is no longer the model.
+        """
+        phase = self.epochs[-1].phase if self.epochs else "head"
+        told = (
+            epoch
+            for epoch in self.epochs
+            if epoch.phase == phase and not math.isnan(epoch.val_loss)
+        )
         return min(told, key=lambda epoch: epoch.val_loss, default=None)
 
 
 def status(events: Sequence[Event]) -> RunStatus:
     """Derives the state of a run from its events."""
-    newest = max((i for i, event in enumerate(events) if isinstance(event, Queued)), default=0)
+    begins = (i for i, event in enumerate(events) if isinstance(event, Queued) and not event.resume)
+    newest = max(begins, default=0)
     values: dict[str, Any] = {"stage_seconds": {}, "epochs": (), "warnings": ()}
     for event in events[newest:]:
         # The stage before the event lasted until the event, whatever the event says.
@@ -312,13 +355,13 @@ def status(events: Sequence[Event]) -> RunStatus:
 def _apply(values: dict[str, Any], event: Event) -> None:
     match event:
         case Queued():
-            values |= {"state": "queued", "queued_at": event.time}
+            _apply_queued(values, event)
         case Started():
             values |= {"state": "running", "started_at": event.time, "pid": event.pid}
         case StageMoved():
             _apply_stage(values, event)
         case EpochEnded():
-            values["epochs"] += (event,)
+            values["epochs"] = (*_before(values["epochs"], event), event)
         case Warned():
             values["warnings"] += (event,)
         case Evaluated() | TakenIn():
@@ -329,6 +372,19 @@ def _apply(values: dict[str, Any], event: Event) -> None:
             values |= {"state": "failed", "failed": event, "ended_at": event.time}
         case Cancelled():
             values |= {"state": "cancelled", "ended_at": event.time}
+
+
+def _apply_queued(values: dict[str, Any], event: Queued) -> None:
+    """Keeps what is still true when a run goes on: its epochs."""
+    kept = {"stage_seconds": {}, "epochs": values["epochs"], "warnings": ()}
+    values.clear()
+    values |= kept | {"state": "queued", "queued_at": event.time}
+
+
+def _before(epochs: Sequence[EpochEnded], event: EpochEnded) -> list[EpochEnded]:
+    """Returns the epochs that a new one follows: a phase or an epoch may be done again."""
+    place = _PHASES.index(event.phase), event.epoch
+    return [known for known in epochs if (_PHASES.index(known.phase), known.epoch) < place]
 
 
 def _apply_stage(values: dict[str, Any], event: StageMoved) -> None:

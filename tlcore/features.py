@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import os
-import threading
+import queue
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -35,8 +35,8 @@ _GET = """
     SELECT sha256, vector FROM features
     WHERE view = ? AND sha256 IN (SELECT value FROM json_each(?))
 """
-# Each takes some 40 MB.
-_MOST_TRUNKS = 16
+# Each takes a trunk of some 40 MB.
+_MOST_THREADS = 16
 DEFAULT_LIMIT_BYTES = 5 * 1024**3
 
 
@@ -80,6 +80,31 @@ class FeatureStore:
         return int(self._file.rows("SELECT COUNT(*) FROM features")[0][0])
 
 
+class Trunks:
+    """Trunks of one thread each, as many as there are calls at once.
+
+    One interpreter of several threads waits at each layer for the slowest of them, which a
+    decoding thread has just pushed aside; interpreters of one thread each never wait.
+
+    Args:
+        open_trunk: Opens one with one thread. Called when all that are open are at work.
+    """
+
+    def __init__(self, open_trunk: Callable[[], Trunk]) -> None:
+        self._open = open_trunk
+        self._idle: queue.SimpleQueue[Trunk] = queue.SimpleQueue()
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """Runs one of them; as `Trunk.embed`, and safe to call from many threads."""
+        try:
+            trunk = self._idle.get_nowait()
+        except queue.Empty:
+            trunk = self._open()
+        vectors = trunk.embed(images)
+        self._idle.put(trunk)
+        return vectors
+
+
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
     """The embeddings of some photos.
@@ -98,9 +123,10 @@ class Extraction:
 def extract(
     keys: Sequence[str],
     load: Callable[[str], np.ndarray],
-    open_trunk: Callable[[], Trunk],
+    embed: Callable[[np.ndarray], np.ndarray],
     store: FeatureStore,
     *,
+    view: str = PLAIN_VIEW,
     on_progress: Callable[[int, int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Extraction | None:
@@ -109,9 +135,10 @@ def extract(
     Args:
         keys: SHA-256 of each photo; may repeat.
         load: Gives the decoded photo of a key, uint8 [h, w, 3]. Called in threads.
-        open_trunk: Opens the trunk with one thread; called once in each of some threads, and not
-            at all when all is remembered.
-        store: The space of that trunk.
+        embed: Gives the embeddings of uint8 [n, h, w, 3], float32 [n, d]. Called in threads, and
+            not at all when all is remembered.
+        store: The space of that network.
+        view: Which view of the photos `load` gives.
         on_progress: Called with (done, total, remembered) after each commit.
         should_stop: Asked after each batch.
 
@@ -122,7 +149,7 @@ def extract(
         PhotoError: A photo cannot be read any more.
         StorageError: The disk is full.
     """
-    known = store.get(keys)
+    known = store.get(keys, view)
     unknown = [key for key in dict.fromkeys(keys) if key not in known]
     remembered, total = len(known), len(known) + len(unknown)
     report = on_progress or (lambda done, total, remembered: None)
@@ -130,15 +157,13 @@ def extract(
     if unknown:
         pending: list[tuple[str, np.ndarray]] = []
         try:
-            for batch, vectors in _passes(
-                unknown, load, open_trunk, should_stop or (lambda: False)
-            ):
+            for batch, vectors in _passes(unknown, load, embed, should_stop or (lambda: False)):
                 pending += zip(batch, vectors, strict=True)
                 if len(pending) >= _COMMIT_PHOTOS:
-                    _commit(pending, store, known)
+                    _commit(pending, store, view, known)
                     report(len(known), total, remembered)
         finally:
-            _commit(pending, store, known)
+            _commit(pending, store, view, known)
         report(len(known), total, remembered)
     if len(known) < total:
         return None
@@ -148,9 +173,12 @@ def extract(
 
 
 def _commit(
-    pending: list[tuple[str, np.ndarray]], store: FeatureStore, known: dict[str, np.ndarray]
+    pending: list[tuple[str, np.ndarray]],
+    store: FeatureStore,
+    view: str,
+    known: dict[str, np.ndarray],
 ) -> None:
-    store.put(pending)
+    store.put(pending, view)
     known.update(pending)
     pending.clear()
 
@@ -158,24 +186,15 @@ def _commit(
 def _passes(
     keys: Sequence[str],
     load: Callable[[str], np.ndarray],
-    open_trunk: Callable[[], Trunk],
+    embed: Callable[[np.ndarray], np.ndarray],
     should_stop: Callable[[], bool],
 ) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Decodes and looks in threads, each with a trunk of its own, a few batches ahead.
-
-    One interpreter of several threads waits at each layer for the slowest of them, which a
-    decoding thread has just pushed aside; interpreters of one thread each never wait.
-    """
-    own = threading.local()
+    """Decodes and looks in threads, a few batches ahead."""
 
     def look(batch: list[str]) -> np.ndarray:
-        pixels = np.stack([load(key) for key in batch])
-        if not hasattr(own, "trunk"):
-            own.trunk = open_trunk()
-        vectors: np.ndarray = own.trunk.embed(pixels)
-        return vectors
+        return embed(np.stack([load(key) for key in batch]))
 
-    workers = min(os.cpu_count() or 1, _MOST_TRUNKS)
+    workers = min(os.cpu_count() or 1, _MOST_THREADS)
     batches = _chunks(keys, BATCH)
     with ThreadPoolExecutor(workers, thread_name_prefix="pass") as pool:
         ahead = deque((batch, pool.submit(look, batch)) for batch in islice(batches, 3 * workers))

@@ -59,7 +59,7 @@ def look(
         extraction = features.extract(
             keys,
             load,
-            lambda: Trunk(trunk.path, threads=1),
+            features.Trunks(lambda: Trunk(trunk.path, threads=1)).embed,
             store,
             on_progress=on_progress,
             should_stop=should_stop,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Container, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from importlib import metadata
 from pathlib import Path
@@ -19,6 +20,7 @@ from tlcore.errors import RunError, TLError
 from tlcore.work import Queue, Work
 from tlcore.workspace import Workspace, new_id, storage_errors, write_atomic
 
+CHECKPOINT = "checkpoint.npz"
 _TRASH = ".trash"
 _TRASH_SECONDS = 24 * 3600
 _MAX_NAME = 60
@@ -78,16 +80,25 @@ def create(
     dataset_id: str,
     dataset_version: int,
     dataset_name: str,
+    run_id: str | None = None,
+    name: str | None = None,
 ) -> Run:
     """Makes a run folder. The run is queued by an executor, not here.
+
+    Args:
+        workspace: Where it is kept.
+        config: Its settings.
+        dataset_id, dataset_version, dataset_name: The photos it learns from.
+        run_id: An id made before with `new_id`; a new one by default.
+        name: What it is called; two words by default.
 
     Raises:
         StorageError: The workspace cannot be written.
     """
     run = Run(
         workspace=workspace,
-        id=new_id(),
-        name=_new_name(workspace),
+        id=run_id or new_id(),
+        name=name or new_name({run.name for run in list_runs(workspace)}),
         dataset_id=dataset_id,
         dataset_version=dataset_version,
         dataset_name=dataset_name,
@@ -99,8 +110,8 @@ def create(
     return run
 
 
-def _new_name(workspace: Workspace) -> str:
-    taken = {run.name for run in list_runs(workspace)}
+def new_name(taken: Container[str]) -> str:
+    """Returns two words that are not among those taken."""
     while (name := coolname.generate_slug(2)) in taken:
         continue
     return name
@@ -253,12 +264,64 @@ def queued_ids(workspace: Workspace) -> list[str]:
     return _queue(workspace).ids()
 
 
-def enqueue(run: Run, *, offer: bool = True) -> None:
-    """Asks for a run to be done, now or again. What was asked before is forgotten.
+def waiting(workspace: Workspace) -> list[Run]:
+    """Returns the runs that wait for the worker, the next one first."""
+    found = []
+    for run_id in queued_ids(workspace):
+        with contextlib.suppress(TLError):
+            run = load(workspace, run_id)
+            if run.status().state == "queued":
+                found.append(run)
+    return found
+
+
+def move_in_queue(workspace: Workspace, run_id: str, to: int) -> None:
+    """Puts a waiting run at another place of the queue.
+
+    Nothing is lost when two do it at once, or when one is killed meanwhile.
+
+    Args:
+        workspace: Where it waits.
+        run_id: The run.
+        to: Its place from then on, 0 is next; beyond the end is the end.
+
+    Raises:
+        RunError: It does not wait.
+        StorageError: The workspace cannot be written.
+    """
+    run = load(workspace, run_id)
+    if run.status().state != "queued" or not _queue(workspace).move(run_id, to):
+        raise RunError(
+            f"{run.name} does not wait any more.", hint="It has begun, or it was cancelled."
+        )
+
+
+def cancel_waiting(found: Iterable[Run]) -> list[Run]:
+    """Cancels those of some runs that wait; those at work go on.
+
+    Args:
+        found: The runs, the next one first.
+
+    Returns:
+        Those that were cancelled.
+    """
+    cancelled = []
+    # From the end, so that the worker does not begin one while others are taken from it.
+    for run in reversed(list(found)):
+        if run.folder.is_dir() and run.status().state == "queued" and not run.is_held():
+            request_stop(run)
+            cancelled.append(run)
+    return cancelled[::-1]
+
+
+def enqueue(run: Run, *, offer: bool = True, resume: bool = False) -> None:
+    """Asks for a run to be done, now or again.
 
     Args:
         run: The run.
         offer: Whether the worker may take it; no if this process does it at once.
+        resume: Whether it goes on after its last epoch; else it begins anew, and what was done
+            before is forgotten.
 
     Raises:
         RunError: The run waits or works already, or it was deleted.
@@ -268,7 +331,9 @@ def enqueue(run: Run, *, offer: bool = True) -> None:
     if run.events() and run.status().is_active and (run.is_held() or is_waiting):
         raise RunError(f"{run.name} is already under way.", hint="Wait for it, or stop it.")
     (run.folder / "stop").unlink(missing_ok=True)
-    run.log.append(events.Queued())
+    if not resume:
+        (run.folder / CHECKPOINT).unlink(missing_ok=True)
+    run.log.append(events.Queued(resume=resume))
     if offer:
         mark_queued(run)
 
