@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import dataclasses
 import shutil
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -16,7 +14,6 @@ from tlcore.backbones import BACKBONES, BackboneSpec, Trunk, convert, find, loca
 from tlcore.backbones.build import build
 from tlcore.backbones.efficientnet_lite import VARIANTS
 from tlcore.backbones.weights import fingerprint, is_ready
-from tlcore.config import DEFAULT_BACKBONE
 from tlcore.errors import BundleError, ConfigError, WeightsError
 from tlcore.workspace import Workspace
 
@@ -42,36 +39,6 @@ def lite0(studio: Workspace) -> Trunk:
 
 
 # The table
-
-
-def test_names_titles_and_files_of_the_table_are_unique() -> None:
-    assert list(BACKBONES) == [spec.name for spec in BACKBONES.values()]
-    assert len({spec.title for spec in BACKBONES.values()}) == len(BACKBONES)
-    files = [spec.file for spec in BACKBONES.values() if spec.file]
-    assert len(set(files)) == len(files)
-    assert {spec.name for spec in BACKBONES.values() if spec.origin == "package"} == set(VARIANTS)
-    assert DEFAULT_BACKBONE in VARIANTS
-
-
-@pytest.mark.parametrize("spec", BACKBONES.values(), ids=BACKBONES)
-def test_a_row_of_the_table_is_complete(spec: BackboneSpec) -> None:
-    for field in dataclasses.fields(spec):
-        if field.name != "url":
-            assert getattr(spec, field.name), f"{field.name} is empty"
-    assert bool(spec.url) == (spec.origin == "download")
-    assert spec.licence == "Apache-2.0"
-    assert spec.size == (spec.input_size, spec.input_size)
-    assert 50 < spec.top1 < 100
-
-
-@pytest.mark.parametrize("spec", BACKBONES.values(), ids=BACKBONES)
-def test_the_built_network_is_what_its_row_says(spec: BackboneSpec) -> None:
-    model = build(spec, None)
-    assert model.input_shape == (None, *spec.size, 3)
-    assert model.output["embedding"].shape == (None, spec.embedding_size)
-    assert model.output["feature_map"].shape[-1] == spec.embedding_size
-    assert model.count_params() == spec.parameters
-    assert not model.trainable_variables
 
 
 def test_an_unknown_backbone_is_answered_with_the_nearest_one() -> None:
@@ -208,56 +175,6 @@ def test_the_bundled_weights_are_ready_and_need_no_download() -> None:
     for name in VARIANTS:
         assert is_ready(BACKBONES[name])
         assert locate(BACKBONES[name]).suffix == ".pth"
-
-
-def test_without_a_network_the_error_names_the_file_its_place_and_the_bundled_backbones(
-    closed_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    spec = dataclasses.replace(MOBILENET, url=f"{closed_url}/{MOBILENET.file}")
-    with pytest.raises(WeightsError, match=r"could not be downloaded \(no network\)") as caught:
-        locate(spec)
-    assert caught.value.hint == (
-        f"Put {MOBILENET.file} into {tmp_path / 'models'}, or use EfficientNet-Lite0, "
-        "EfficientNet-Lite1, EfficientNet-Lite2, which need no download."
-    )
-    assert not is_ready(spec)
-    assert not list((tmp_path / "models").glob("*.h5"))
-
-
-CUT_DOWNLOADS = {
-    "length": (b"half", {"Content-Length": "8"}),
-    "chunks": (b"8\r\nhalf", {"Transfer-Encoding": "chunked"}),
-}
-
-
-@pytest.mark.parametrize(("data", "headers"), CUT_DOWNLOADS.values(), ids=CUT_DOWNLOADS)
-def test_a_cut_download_says_so_and_leaves_no_file(
-    data: bytes,
-    headers: dict[str, str],
-    serve_bytes: Callable[..., str],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    spec = dataclasses.replace(MOBILENET, url=f"{serve_bytes(data, headers)}/weights.h5")
-    with pytest.raises(WeightsError, match=r"could not be downloaded \(.*cut off after"):
-        locate(spec)
-    assert [path.suffix for path in (tmp_path / "models").iterdir()] in ([], [".lock"])
-
-
-def test_a_download_is_kept_and_not_fetched_again(
-    serve_bytes: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    url = serve_bytes(b"whole", {"Content-Length": "5"})
-    spec = dataclasses.replace(MOBILENET, url=f"{url}/weights.h5")
-    first = locate(spec)
-    assert first == tmp_path / "models" / "weights.h5"
-    assert first.read_bytes() == b"whole"
-    assert is_ready(spec)
-    first.write_bytes(b"known")
-    assert locate(spec).read_bytes() == b"known"
 
 
 def test_a_weights_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from tlcore.backbones.table import BACKBONES, BackboneSpec, find
 from tlcore.backbones.trunk import (
+    KerasTrunk,
     Trunk,
     TrunkFile,
     convert,
@@ -10,11 +11,13 @@ from tlcore.backbones.trunk import (
     trunk_file,
     trust,
 )
-from tlcore.backbones.weights import is_ready, locate
+from tlcore.backbones.weights import DownloadStopped, is_ready, locate
 
 __all__ = [
     "BACKBONES",
     "BackboneSpec",
+    "DownloadStopped",
+    "KerasTrunk",
     "Trunk",
     "TrunkFile",
     "convert",
