@@ -17,6 +17,7 @@ from tlcore.backbones import Trunk
 from tlcore.dataset import photo_file
 from tlcore.errors import BundleError
 from tlcore.evaluate import Evaluation
+from tlcore.head import Layers
 from tlcore.predict import Predictor
 from tlcore.workspace import Workspace
 
@@ -94,8 +95,72 @@ def test_the_head_has_one_unit_for_two_classes_and_one_a_class_for_more(
     trained: Any, trained_pair: Any
 ) -> None:
     for one, units in ((trained, 3), (trained_pair, 1)):
-        kernel, bias = bundle.read_head(one.run.bundle, bundle.read_info(one.run.bundle))
+        ((kernel, bias),) = bundle.read_head(one.run.bundle, bundle.read_info(one.run.bundle))
         assert kernel.shape == (1280, units) and bias.shape == (units,)
+
+
+def two_layers() -> Layers:
+    rng = np.random.default_rng(0)
+    first = rng.normal(0, 0.05, (1280, 5)).astype(np.float32), np.ones(5, np.float32)
+    return first, (rng.normal(0, 1, (5, 3)).astype(np.float32), np.zeros(3, np.float32))
+
+
+def test_a_head_with_a_hidden_layer_is_in_every_part_of_the_bundle(
+    bundle_copy: Path, trained: Any, studio: Workspace
+) -> None:
+    info = bundle.read_info(bundle_copy)
+    head = bundle.Head(layers=two_layers(), epoch=1)
+    bundle.write(bundle_copy, info, trained.run.bundle / bundle.TRUNK, head)
+    for layer, written in zip(bundle.read_head(bundle_copy, info), head.layers, strict=True):
+        np.testing.assert_array_equal(layer[0], written[0])
+        np.testing.assert_array_equal(layer[1], written[1])
+    pixels = val_pixels(trained, studio)
+    said = Predictor(bundle_copy, studio).probabilities(pixels)
+    assert len(set(said[:, 0].tolist())) > 1
+    spec = backbones.find("efficientnet_lite0")
+    agreement = bundle.add_keras_model(
+        bundle_copy,
+        spec,
+        backbones.locate(spec),
+        studio,
+        [str(i) for i in range(len(pixels))],
+        said,
+        lambda key: pixels[int(key)],
+    )
+    assert agreement.holds
+    assert [path.name for path in studio.backbone_cache.glob("*-5-3.keras")]
+
+
+def test_a_head_of_an_earlier_version_is_still_read(bundle_copy: Path, trained: Any) -> None:
+    info = bundle.read_info(bundle_copy)
+    ((kernel, bias),) = bundle.read_head(bundle_copy, info)
+    np.savez(bundle_copy / "head.npz", kernel=kernel, bias=bias)
+    ((same_kernel, same_bias),) = bundle.read_head(bundle_copy, info)
+    np.testing.assert_array_equal(same_kernel, kernel)
+    np.testing.assert_array_equal(same_bias, bias)
+
+
+def test_the_head_replaces_the_last_dense_layers_of_a_keras_file(tmp_path: Path) -> None:
+    """A backbone may have dense layers of its own, more than ten."""
+    import keras
+
+    image = keras.Input((2,))
+    x = image
+    for _ in range(12):
+        x = keras.layers.Dense(2, kernel_initializer="identity")(x)
+    keras.Model(image, x).save(tmp_path / "all.keras")
+    with zipfile.ZipFile(tmp_path / "all.keras") as source:
+        data = source.read(keras_file._WEIGHTS)
+    kernels = [np.full((2, 2), value, np.float32) for value in (2, 3)]
+    layers = tuple((kernel, kernel[0]) for kernel in kernels)
+    with zipfile.ZipFile(tmp_path / "head.keras", "w") as out:
+        with zipfile.ZipFile(tmp_path / "all.keras") as source:
+            for name in source.namelist():
+                new = keras_file._with_head(data, layers) if name == keras_file._WEIGHTS else None
+                out.writestr(name, new or source.read(name))
+    model = keras_file.load(tmp_path / "head.keras")
+    written = [layer.get_weights()[0] for layer in model.layers[1:]]
+    assert [kernel[0, 1] for kernel in written] == [0] * 10 + [2, 3]
 
 
 def test_the_bundle_says_everything_a_reader_needs(trained: Any) -> None:
@@ -288,12 +353,22 @@ def bad_heads(folder: Path) -> dict[str, bytes | None]:
         "other network": npz(folder, kernel=np.zeros((7, 3), np.float32), bias=bias),
         "no matrix": npz(folder, kernel=bias, bias=bias),
         "words": npz(folder, kernel=np.full((1280, 3), "x"), bias=bias),
+        "no second bias": npz(folder, kernel_0=bias[:, None], bias_0=bias[:1], kernel_1=bias[None]),
+        "layers that do not meet": npz(
+            folder,
+            kernel_0=np.zeros((1280, 4), np.float32),
+            bias_0=np.zeros(4, np.float32),
+            kernel_1=np.zeros((5, 3), np.float32),
+            bias_1=bias,
+        ),
+        "no layer": npz(folder, other=bias),
         "not a number": npz(folder, kernel=np.full((1280, 3), np.nan, np.float32), bias=bias),
     }
 
 
 HEADS = ["missing", "empty", "text", "cut", "one array", "no bias", "two classes"]
 HEADS += ["other network", "no matrix", "words", "not a number"]
+HEADS += ["no second bias", "layers that do not meet", "no layer"]
 
 
 @pytest.mark.parametrize("name", HEADS)
@@ -368,8 +443,7 @@ def test_a_bundle_of_another_input_size_is_refused(bundle_copy: Path, studio: Wo
 def test_a_bundle_is_whole_before_it_is_one(trained: Any, tmp_path: Path) -> None:
     """The description comes last, so a half-written folder is no bundle."""
     info = bundle.read_info(trained.run.bundle)
-    kernel, bias = bundle.read_head(trained.run.bundle, info)
-    head = bundle.Head(kernel=kernel, bias=bias, epoch=1)
+    head = bundle.Head(layers=bundle.read_head(trained.run.bundle, info), epoch=1)
     with pytest.raises(OSError, match="No such file"):
         bundle.write(tmp_path / "half", info, tmp_path / "no-trunk.tflite", head)
     assert not (tmp_path / "half" / "bundle.json").exists()
@@ -395,8 +469,8 @@ def test_an_asker_reads_the_weights_of_each_file_it_is_given(trained, tmp_path) 
         for name in source.namelist():
             data = source.read(name)
             if name == keras_file._WEIGHTS:
-                kernel = np.zeros((1280, 3), np.float32)
-                data = keras_file._with_head(data, kernel, np.log(np.float32([1, 2, 1])))
+                layer = np.zeros((1280, 3), np.float32), np.log(np.float32([1, 2, 1]))
+                data = keras_file._with_head(data, (layer,))
             target.writestr(name, data)
     np.testing.assert_allclose(asker.predict(changed, pixels), [[0.25, 0.5, 0.25]] * 3, rtol=1e-6)
     np.testing.assert_array_equal(asker.predict(path, pixels), first)

@@ -1,7 +1,7 @@
 """The one model format: what training leaves behind and everything else reads.
 
 trunk.tflite   the frozen network; outputs `embedding` and `feature_map`, by name
-head.npz       the last layer, applied in numpy
+head.npz       the last layers, applied in numpy
 model.keras    both in one Keras model, photo in, probabilities out
 bundle.json    classes, sizes, measured figures, licence, versions
 """
@@ -22,10 +22,10 @@ import numpy as np
 from tlcore import keras_file
 from tlcore.backbones.build import EMBEDDING, FEATURE_MAP
 from tlcore.backbones.table import BackboneSpec
-from tlcore.backbones.trunk import is_trusted, trust
+from tlcore.backbones.trunk import BATCH, Trunk, is_trusted, trust
 from tlcore.errors import BundleError
 from tlcore.evaluate import Evaluation
-from tlcore.head import Head
+from tlcore.head import Head, Layers, probabilities
 from tlcore.workspace import Workspace, atomic_path, storage_errors, write_atomic
 
 if TYPE_CHECKING:
@@ -173,13 +173,50 @@ def write(folder: Path, info: BundleInfo, trunk: Path, head: Head) -> None:
     Raises:
         StorageError: The disk is full.
     """
-    with storage_errors(folder / INFO):
-        folder.mkdir(parents=True, exist_ok=True)
+    _begin(folder)
     with atomic_path(folder / TRUNK) as part:
         shutil.copyfile(trunk, part)
-    with atomic_path(folder / HEAD) as part, part.open("wb") as file:
-        np.savez(file, kernel=head.kernel, bias=head.bias)
+    _write_head(folder, head.layers)
     write_info(folder, info)
+
+
+def write_tuned(
+    folder: Path, info: BundleInfo, backbone: keras.Model, layers: Layers, workspace: Workspace
+) -> None:
+    """Writes a bundle whose network was tuned itself; `add_tuned_keras_model` completes it.
+
+    Converting the network takes some seconds.
+
+    Args:
+        folder: Where; made.
+        info: Goes into `bundle.json`, which comes last.
+        backbone: Made by `build`, with the tuned weights. Frozen again.
+        layers: The head's.
+        workspace: Remembers that the trunk was made here.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    _begin(folder)
+    backbone.trainable = False
+    with atomic_path(folder / TRUNK) as part:
+        backbone.export(str(part), format="litert", verbose=False)
+        trust(part, workspace)
+    _write_head(folder, layers)
+    write_info(folder, info)
+
+
+def _begin(folder: Path) -> None:
+    with storage_errors(folder / INFO):
+        folder.mkdir(parents=True, exist_ok=True)
+
+
+def _write_head(folder: Path, layers: Layers) -> None:
+    arrays: dict[str, Any] = {}
+    for number, (kernel, bias) in enumerate(layers):
+        arrays |= {f"kernel_{number}": kernel, f"bias_{number}": bias}
+    with atomic_path(folder / HEAD) as part, part.open("wb") as file:
+        np.savez(file, **arrays)
 
 
 def write_info(folder: Path, info: BundleInfo) -> None:
@@ -212,32 +249,48 @@ def read_info(folder: Path) -> BundleInfo:
         ) from error
 
 
-def read_head(folder: Path, info: BundleInfo) -> tuple[np.ndarray, np.ndarray]:
-    """Reads the kernel, float32 [d, units], and the bias, float32 [units], of the head.
+def read_head(folder: Path, info: BundleInfo) -> Layers:
+    """Reads the layers of the head, float32.
 
     Raises:
         BundleError: The file is missing, damaged, or does not fit the classes.
     """
     try:
-        with (folder / HEAD).open("rb") as file:
-            arrays = np.load(file, allow_pickle=False)
-            kernel, bias = arrays["kernel"], arrays["bias"]
+        with (folder / HEAD).open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            layers = _layers(arrays)
     except _UNREADABLE as error:
         raise BundleError(
             f"{HEAD} in {folder.name} cannot be read: {error}.", hint="Train the model again."
         ) from error
-    units = 1 if len(info.classes) == 2 else len(info.classes)
-    if any(part.dtype.kind != "f" or not np.isfinite(part).all() for part in (kernel, bias)):
+    parts = [part for layer in layers for part in layer]
+    if any(part.dtype.kind != "f" or not np.isfinite(part).all() for part in parts):
         raise BundleError(
             f"{HEAD} in {folder.name} holds something other than numbers.",
             hint="Train the model again.",
         )
-    if kernel.ndim != 2 or kernel.shape[1] != units or bias.shape != (units,):
+    units = 1 if len(info.classes) == 2 else len(info.classes)
+    if not _fit(layers, units):
         raise BundleError(
             f"{HEAD} in {folder.name} does not fit the {len(info.classes)} classes.",
             hint="The bundle was mixed from two models; train the model again.",
         )
-    return kernel, bias
+    return layers
+
+
+def _layers(arrays: Mapping[str, np.ndarray]) -> Layers:
+    if "kernel" in arrays:  # as versions wrote it that had one layer
+        return ((arrays["kernel"], arrays["bias"]),)
+    count = max(1, sum(name.startswith("kernel_") for name in arrays))
+    return tuple((arrays[f"kernel_{i}"], arrays[f"bias_{i}"]) for i in range(count))
+
+
+def _fit(layers: Layers, units: int) -> bool:
+    """Tells whether each layer takes what the one before it gives, and the last gives `units`."""
+    if any(kernel.ndim != 2 or bias.shape != kernel.shape[1:] for kernel, bias in layers):
+        return False
+    takes = [kernel.shape[0] for kernel, _ in layers]
+    gives = [kernel.shape[1] for kernel, _ in layers]
+    return takes[1:] == gives[:-1] and gives[-1] == units
 
 
 def trunk_path(folder: Path, workspace: Workspace) -> Path:
@@ -306,21 +359,61 @@ def add_keras_model(
         The measured agreement, which is also written into `bundle.json`.
     """
     info = read_info(folder)
-    kernel, bias = read_head(folder, info)
+    layers = read_head(folder, info)
     with atomic_path(folder / MODEL) as part:
-        keras_file.write(part, spec, weights, kernel, bias, workspace)
+        keras_file.write(part, spec, weights, layers, workspace)
     chosen = _spread(len(photos), AGREEMENT_PHOTOS)
-    pixels = np.stack([load(photos[i]) for i in chosen])
-    said = predicted[chosen]
     # The trunk in the cache said it. The copy in the bundle is that very trunk if its hash is.
+    _refuse_another_trunk(folder, workspace)
+    pixels = np.stack([load(photos[i]) for i in chosen])
+    return _compare(folder, info, pixels, predicted[chosen])
+
+
+def add_tuned_keras_model(
+    folder: Path,
+    backbone: keras.Model,
+    workspace: Workspace,
+    photos: Sequence[str],
+    load: Callable[[str], np.ndarray],
+) -> Agreement:
+    """Writes `model.keras` of a tuned network and compares it with trunk and head.
+
+    Args:
+        folder: A bundle written by `write_tuned`.
+        backbone: That was given to `write_tuned`.
+        workspace: Remembers the trunk.
+        photos: Keys of the validation photos; up to `AGREEMENT_PHOTOS` of them are asked about.
+        load: Gives a decoded photo, uint8 [h, w, 3].
+
+    Returns:
+        The measured agreement, which is also written into `bundle.json`.
+    """
+    info = read_info(folder)
+    layers = read_head(folder, info)
+    with atomic_path(folder / MODEL) as part:
+        keras_file.write_tuned(part, backbone, layers)
+    _refuse_another_trunk(folder, workspace)
+    pixels = np.stack([load(photos[i]) for i in _spread(len(photos), AGREEMENT_PHOTOS)])
+    # What was said while it was tuned came from stored, rounded boundaries: ask the trunk itself.
+    trunk = Trunk(folder / TRUNK)
+    starts = range(0, len(pixels), BATCH)
+    embeddings = np.concatenate([trunk.embed(pixels[i : i + BATCH]) for i in starts])
+    return _compare(folder, info, pixels, probabilities(embeddings, layers))
+
+
+def _refuse_another_trunk(folder: Path, workspace: Workspace) -> None:
     if not is_trusted(folder / TRUNK, workspace):
         raise BundleError(
             f"{TRUNK} in {folder.name} is not the trunk that was used.",
             hint="The disk may be failing; train the model again.",
         )
+
+
+def _compare(folder: Path, info: BundleInfo, pixels: np.ndarray, said: np.ndarray) -> Agreement:
+    """Asks the Keras model about photos that trunk and head were asked about."""
     theirs = keras_file.asker().predict(folder / MODEL, pixels)
     agreement = Agreement(
-        photos=len(chosen),
+        photos=len(pixels),
         same_label=int((said.argmax(axis=1) == theirs.argmax(axis=1)).sum()),
         largest_difference=float(np.abs(said - theirs).max()),
     )

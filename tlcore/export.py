@@ -176,7 +176,7 @@ Right on {metrics["correct"]} of the {metrics["total"]} photos set aside \
 |---|---|
 | model.keras | The whole model, photo in (RGB 0-255), one probability a class out. |
 | trunk.tflite | The frozen network for LiteRT; outputs `embedding` and `feature_map`. |
-| head.npz | The last layer, as arrays `kernel` and `bias`. |
+| head.npz | The last layers, as arrays `kernel_0`, `bias_0` and so on, a ReLU between two. |
 | bundle.json | Classes in order, input size, measured figures, versions. |
 | predict.py | Names photos with model.keras. |
 

@@ -1,24 +1,35 @@
-"""Trains the head, a dense layer on embeddings that are already there.
+"""Trains the head, one or two dense layers on embeddings that are already there.
 
 A whole epoch is one compiled function over the in-memory embeddings, which is several times
-faster than `model.fit` for a layer this small. The order of the photos and the dropout masks
-depend on (seed, epoch, step) alone.
+faster than `model.fit` for layers this small. The order of the photos and the dropout masks
+depend on (seed, epoch, step) alone, so a training that goes on gives the bits of an unbroken one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+import math
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from tlcore.checkpoint import Checkpoint, Saved
 from tlcore.config import TrainConfig
 from tlcore.events import EpochEnded
+from tlcore.weighing import class_weights
 
 if TYPE_CHECKING:
     import keras
     import tensorflow as tf
+
+# The kernel, float32 [inputs, units], and the bias, float32 [units], of each dense layer. Between
+# two layers is a ReLU. The last has one unit for two classes (sigmoid), else one per class.
+Layers = tuple[tuple[np.ndarray, np.ndarray], ...]
+Ending = Literal["done", "patience", "minutes", "diverged", "stopped"]
+Views = Callable[[int], np.ndarray | None]
+MAX_BATCH_LOSSES = 50
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +37,7 @@ class HeadData:
     """What the head learns from and is measured on.
 
     Attributes:
-        train_x, val_x: Embeddings, float32 [n, d].
+        train_x, val_x: Embeddings of the photos themselves, float32 [n, d].
         train_y, val_y: Class indices, int [n].
         classes: Number of classes, at least 2.
     """
@@ -40,31 +51,44 @@ class HeadData:
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
-    """The trained last layer.
+    """The trained last layers.
 
     Attributes:
-        kernel: float32 [d, units]; one unit for two classes (sigmoid), else one per class
-            (softmax).
-        bias: float32 [units].
+        layers: One or two; see `Layers`.
         epoch: The epoch it comes from, from 1.
     """
 
-    kernel: np.ndarray
-    bias: np.ndarray
+    layers: Layers
     epoch: int
 
 
-def probabilities(embeddings: np.ndarray, kernel: np.ndarray, bias: np.ndarray) -> np.ndarray:
+@dataclass(frozen=True, kw_only=True)
+class Trained(Head):
+    """The head of the best epoch, and how the training ended.
+
+    Attributes:
+        last_epoch: The last one that was done, before or after it went on.
+        ending: `done` with all epochs, `patience` or `minutes` were used up, `diverged` when the
+            loss was no number any more, or `stopped` by the person.
+    """
+
+    last_epoch: int
+    ending: Ending
+
+
+def probabilities(embeddings: np.ndarray, layers: Layers) -> np.ndarray:
     """Applies a head in numpy.
 
     Args:
         embeddings: float32 [n, d].
-        kernel: float32 [d, units].
-        bias: float32 [units].
+        layers: The head's.
 
     Returns:
         float32 [n, classes], rows sum to 1. One unit is a sigmoid and gives [1 - p, p].
     """
+    *hidden, (kernel, bias) = layers
+    for hidden_kernel, hidden_bias in hidden:
+        embeddings = np.maximum(embeddings @ hidden_kernel + hidden_bias, 0)
     logits = embeddings @ kernel + bias
     if logits.shape[1] == 1:
         # The two-column softmax of (0, logit) is the sigmoid, without overflow.
@@ -75,27 +99,36 @@ def probabilities(embeddings: np.ndarray, kernel: np.ndarray, bias: np.ndarray) 
 
 
 def build(dimension: int, classes: int, config: TrainConfig) -> keras.Sequential:
-    """Builds the head in Keras: dropout, then a dense layer that gives probabilities.
+    """Builds the head in Keras: dense layers, dropout before each, that give probabilities.
 
     Two classes get one sigmoid unit, as in the textbook recipe; more get a softmax.
     """
     import keras
 
     units, activation = (1, "sigmoid") if classes == 2 else (classes, "softmax")
-    return keras.Sequential(
-        [
-            keras.Input((dimension,), name="embedding"),
-            keras.layers.Dropout(config.dropout, name="dropout"),
+    layers = [keras.Input((dimension,), name="embedding")]
+    if config.hidden_units:
+        layers += [
+            keras.layers.Dropout(config.dropout, name="hidden_dropout"),
             keras.layers.Dense(
-                units,
-                activation=activation,
-                kernel_initializer=keras.initializers.GlorotUniform(seed=config.seed),
+                config.hidden_units,
+                activation="relu",
+                kernel_initializer=keras.initializers.HeUniform(seed=config.seed),
                 kernel_regularizer=keras.regularizers.L2(config.l2) if config.l2 else None,
-                name="probabilities",
+                name="hidden",
             ),
-        ],
-        name="head",
-    )
+        ]
+    layers += [
+        keras.layers.Dropout(config.dropout, name="dropout"),
+        keras.layers.Dense(
+            units,
+            activation=activation,
+            kernel_initializer=keras.initializers.GlorotUniform(seed=config.seed),
+            kernel_regularizer=keras.regularizers.L2(config.l2) if config.l2 else None,
+            name="probabilities",
+        ),
+    ]
+    return keras.Sequential(layers, name="head")
 
 
 def train(
@@ -104,61 +137,223 @@ def train(
     *,
     on_epoch: Callable[[EpochEnded], None],
     should_stop: Callable[[], bool],
-) -> Head | None:
+    views: Views | None = None,
+    checkpoint: Checkpoint | None = None,
+    clock: Callable[[], float] = time.monotonic,
+) -> Trained | None:
     """Trains the head and returns the weights of the best epoch, by validation loss.
 
-    The same data, settings and machine give the same weights, bit for bit.
+    The same data, settings and machine give the same weights, bit for bit, also when it was
+    ended after any epoch and goes on from the checkpoint.
 
     Args:
         data: Embeddings and classes.
         config: Settings.
-        on_epoch: Called after each epoch.
-        should_stop: Asked after each epoch.
+        on_epoch: Called after each epoch that was not done before.
+        should_stop: Asked before each epoch.
+        views: Gives the embeddings of view v >= 1 of each training photo, float32 [n, d], as soon
+            as they are there; None if it was stopped meanwhile. Epoch e learns from view
+            (e - 1) % (config.views + 1), where 0 are the photos themselves.
+        checkpoint: Saved after each epoch, after `on_epoch`; continued if it holds a state.
+        clock: Seconds from any start.
 
     Returns:
         The head of the epoch with the lowest validation loss, the earliest of equals; None if
         no epoch gave a finite loss or it was stopped before the first.
+
+    Raises:
+        StorageError: The checkpoint cannot be written.
+        ValueError: The settings ask for views, but none are given.
     """
+    if config.views and views is None:
+        raise ValueError(f"the settings ask for {config.views} views, but none are given")
     loop = _Loop(data, config)
-    best: Head | None = None
-    best_loss = np.inf
-    for epoch in range(1, config.epochs + 1):
-        if should_stop():
+    progress = loop.restore(checkpoint.load() if checkpoint else None)
+    start = clock() - progress.seconds
+    ending = _ending(progress, config)
+    while not ending:
+        view = progress.epoch % (config.views + 1)
+        seen = None if should_stop() else views(view) if view and views else data.train_x
+        if seen is None:
+            ending = "stopped"
             break
-        event = loop.run_epoch(epoch)
+        event = loop.run_epoch(progress.epoch + 1, seen, clock)
         on_epoch(event)
-        if event.val_loss < best_loss:
-            best_loss, best = event.val_loss, loop.head(epoch)
-        if not np.isfinite(event.loss):
-            break
-    return best
+        progress = _after(progress, event, loop.learner.layers, clock() - start)
+        if checkpoint:
+            loop.save(checkpoint, progress)
+        ending = _ending(progress, config)
+    if not progress.best:
+        return None
+    return Trained(
+        layers=progress.best,
+        epoch=progress.best_epoch,
+        last_epoch=progress.epoch,
+        ending=ending,
+    )
 
 
-class _Loop:
-    """The model, the optimizer and the compiled epoch of one training."""
+@dataclass(frozen=True, kw_only=True)
+class _Progress:
+    """How far a training is, besides its variables."""
+
+    epoch: int = 0
+    best: Layers = ()
+    best_epoch: int = 0
+    best_loss: float = math.inf
+    seconds: float = 0.0
+    finite: bool = True
+
+
+def _after(
+    before: _Progress, event: EpochEnded, layers: Callable[[], Layers], seconds: float
+) -> _Progress:
+    now = replace(before, epoch=event.epoch, seconds=seconds, finite=math.isfinite(event.loss))
+    if event.val_loss < before.best_loss:
+        now = replace(now, best=layers(), best_epoch=event.epoch, best_loss=event.val_loss)
+    return now
+
+
+def _ending(progress: _Progress, config: TrainConfig) -> Ending | None:
+    """Tells why training ends after this epoch; None if it goes on."""
+    if not progress.finite:
+        return "diverged"
+    if progress.epoch >= config.epochs:
+        return "done"
+    if config.patience and progress.epoch - progress.best_epoch >= config.patience:
+        return "patience"
+    if config.minutes and progress.epoch and progress.seconds >= config.minutes * 60:
+        return "minutes"
+    return None
+
+
+class Learner:
+    """The layers and the optimizer of a head, and one step of them; used inside a `tf.function`.
+
+    Args:
+        data: Gives the size of the layers and the weights of the classes.
+        config: Settings.
+    """
 
     def __init__(self, data: HeadData, config: TrainConfig) -> None:
         import keras
         import tensorflow as tf
 
         keras.utils.set_random_seed(config.seed)
-        self._data, self._config = data, config
+        self._classes, self._config = data.classes, config
         self._model = build(data.train_x.shape[1], data.classes, config)
-        self._dense = self._model.get_layer("probabilities")
-        self._optimizer = keras.optimizers.Adam(config.learning_rate)
-        self._optimizer.build(self._model.trainable_variables)
+        self._dense = [x for x in self._model.layers if isinstance(x, keras.layers.Dense)]
+        self.steps = math.ceil(len(data.train_y) / config.batch_size)
+        self.rate = _SCHEDULES[config.schedule](config, config.epochs * self.steps)
+        self.optimizer = _OPTIMIZERS[config.optimizer](self.rate, config.weight_decay)
+        self.optimizer.exclude_from_weight_decay(var_list=[x.bias for x in self._dense])
+        self.optimizer.build(self._model.trainable_variables)
+        weights = class_weights(config.class_weights, data.train_y, data.classes)
+        self._weights = None if weights is None else tf.constant(weights)
+
+    @property
+    def variables(self) -> list[keras.Variable]:
+        """All that a step changes."""
+        return [*self._model.trainable_variables, *self.optimizer.variables]
+
+    def layers(self) -> Layers:
+        """Returns a copy of the weights."""
+        return tuple((kernel, bias) for kernel, bias in (x.get_weights() for x in self._dense))
+
+    def rate_at(self, step: int) -> float:
+        """Returns the learning rate of a step, from 0."""
+        return float(self.rate(step)) if callable(self.rate) else self.rate
+
+    def step(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> tf.Tensor:
+        """Makes one step against the gradient.
+
+        Args:
+            x: Embeddings, float32 [n, d].
+            y: Class indices, int32 [n].
+            seed: Of the dropout masks, int32 [2].
+
+        Returns:
+            The loss before the step in nats, without smoothing, weights and penalty, float32 [].
+        """
+        import tensorflow as tf
+
+        variables = self._model.trainable_variables
+        with tf.GradientTape() as tape:
+            logits = self._logits(x, seed)
+            losses = self._losses(logits, y, self._config.label_smoothing)
+            if self._weights is not None:
+                losses *= tf.gather(self._weights, y)
+            loss = tf.reduce_mean(losses)
+            loss += tf.add_n(self._model.losses) if self._model.losses else 0.0
+        self.optimizer.apply(tape.gradient(loss, variables), variables)
+        return tf.reduce_mean(self._losses(logits, y, 0.0))
+
+    def measure(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Returns loss in nats and accuracy without dropout, both float32 []."""
+        import tensorflow as tf
+
+        logits = self._logits(x)
+        loss = tf.reduce_mean(self._losses(logits, y, 0.0))
+        right = tf.argmax(logits, axis=1, output_type=tf.int32) == y
+        return loss, tf.reduce_mean(tf.cast(right, tf.float32))
+
+    def _logits(self, x: tf.Tensor, seed: tf.Tensor | None = None) -> tf.Tensor:
+        """What the activation is applied to, float32 [n, classes]; with dropout if seeded."""
+        import tensorflow as tf
+
+        for place, dense in enumerate(self._dense):
+            if place:
+                x = tf.nn.relu(x)
+            # The model's own dropout is not used: its masks depend on how often it was called.
+            if seed is not None and self._config.dropout:
+                of_layer = tf.random.experimental.stateless_fold_in(seed, place) if place else seed
+                x = tf.nn.experimental.stateless_dropout(x, self._config.dropout, seed=of_layer)
+            x = tf.matmul(x, dense.kernel) + dense.bias
+        if self._classes == 2:
+            # The softmax of (0, logit) is the sigmoid, so its cross-entropy is the binary one.
+            x = tf.concat([tf.zeros_like(x), x], axis=1)
+        return x
+
+    def _losses(self, logits: tf.Tensor, y: tf.Tensor, smoothing: float) -> tf.Tensor:
+        """Cross-entropy in nats, float32 [n]."""
+        import tensorflow as tf
+
+        target = tf.one_hot(y, self._classes)
+        target = target * (1 - smoothing) + smoothing / self._classes
+        return tf.nn.softmax_cross_entropy_with_logits(target, logits)
+
+
+class _Loop:
+    """The compiled epoch of one training, and its state on disk."""
+
+    def __init__(self, data: HeadData, config: TrainConfig) -> None:
+        import tensorflow as tf
+
+        self._data, self._config = data, config
+        self.learner = Learner(data, config)
         self._train_x = tf.constant(data.train_x)
         self._train_y = tf.constant(data.train_y, tf.int32)
         self._val_x = tf.constant(data.val_x)
         self._val_y = tf.constant(data.val_y, tf.int32)
-        self._epoch = tf.function(self._compiled_epoch)
+        # The embeddings are an argument, so that other views need no other function.
+        signature = [
+            tf.TensorSpec(data.train_x.shape, tf.float32),
+            tf.TensorSpec(data.train_y.shape, tf.int32),
+            tf.TensorSpec((), tf.int32),
+        ]
+        function = tf.function(self._compiled_epoch, input_signature=signature)
+        self._epoch = function.get_concrete_function()
 
-    def run_epoch(self, epoch: int) -> EpochEnded:
+    def run_epoch(self, epoch: int, seen: np.ndarray, clock: Callable[[], float]) -> EpochEnded:
         import tensorflow as tf
 
+        start = clock()
         order = epoch_order(len(self._data.train_y), self._config.seed, epoch)
-        measures = self._epoch(tf.constant(order), tf.constant(epoch, tf.int32))
+        x = self._train_x if seen is self._data.train_x else tf.constant(seen, tf.float32)
+        said = self._epoch(x, tf.constant(order), tf.constant(epoch, tf.int32))
+        *measures, steps = (value.numpy() for value in said)
         loss, accuracy, val_loss, val_accuracy = (float(value) for value in measures)
+        seconds = clock() - start
         return EpochEnded(
             epoch=epoch,
             epochs=self._config.epochs,
@@ -166,71 +361,60 @@ class _Loop:
             accuracy=accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
+            learning_rate=self.learner.rate_at(epoch * self.learner.steps - 1),
+            photos_per_second=round(len(order) / seconds, 1) if seconds > 0 else 0.0,
+            batch_losses=thinned(steps),
         )
 
-    def head(self, epoch: int) -> Head:
-        kernel, bias = self._dense.get_weights()
-        return Head(kernel=kernel, bias=bias, epoch=epoch)
-
-    def _compiled_epoch(self, order: tf.Tensor, epoch: tf.Tensor) -> tuple[Any, ...]:
+    def _compiled_epoch(self, seen: tf.Tensor, order: tf.Tensor, epoch: tf.Tensor) -> Any:
         import tensorflow as tf
 
         size = self._config.batch_size
-        for step in tf.range((len(self._data.train_y) + size - 1) // size):
+        losses = tf.TensorArray(tf.float32, self.learner.steps)
+        for step in tf.range(self.learner.steps):
             batch = order[step * size : (step + 1) * size]
-            self._step(
-                tf.gather(self._train_x, batch),
+            loss = self.learner.step(
+                tf.gather(seen, batch),
                 tf.gather(self._train_y, batch),
-                self._dropout_seed(epoch, step),
+                dropout_seed(self._config.seed, epoch, step),
             )
+            losses = losses.write(step, loss)
         return (
-            *self._measure(self._train_x, self._train_y),
-            *self._measure(self._val_x, self._val_y),
+            *self.learner.measure(self._train_x, self._train_y),
+            *self.learner.measure(self._val_x, self._val_y),
+            losses.stack(),
         )
 
-    def _dropout_seed(self, epoch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
-        import tensorflow as tf
+    def save(self, checkpoint: Checkpoint, progress: _Progress) -> None:
+        best = [array for layer in progress.best for array in layer]
+        arrays = {f"variable_{i}": x.numpy() for i, x in enumerate(self.learner.variables)}
+        arrays |= {f"best_{i}": array for i, array in enumerate(best)}
+        notes = {
+            "best_epoch": progress.best_epoch,
+            "best_loss": progress.best_loss,
+            "seconds": progress.seconds,
+            "finite": progress.finite,
+        }
+        checkpoint.save(progress.epoch, arrays, notes)
 
-        fold_in = tf.random.experimental.stateless_fold_in
-        return fold_in(fold_in(tf.constant([self._config.seed, 0]), epoch), step)
-
-    def _step(self, x: tf.Tensor, y: tf.Tensor, seed: tf.Tensor) -> None:
-        import tensorflow as tf
-
-        variables = self._model.trainable_variables
-        with tf.GradientTape() as tape:
-            # The model's own dropout is not used: its masks depend on how often it was called.
-            if self._config.dropout:
-                x = tf.nn.experimental.stateless_dropout(x, self._config.dropout, seed=seed)
-            loss = tf.reduce_mean(self._loss(self._logits(x), y, self._config.label_smoothing))
-            loss += tf.add_n(self._model.losses) if self._model.losses else 0.0
-        self._optimizer.apply(tape.gradient(loss, variables), variables)
-
-    def _logits(self, x: tf.Tensor) -> tf.Tensor:
-        """What the activation is applied to, float32 [n, classes]."""
-        import tensorflow as tf
-
-        logits = tf.matmul(x, self._dense.kernel) + self._dense.bias
-        if self._data.classes == 2:
-            # The softmax of (0, logit) is the sigmoid, so its cross-entropy is the binary one.
-            logits = tf.concat([tf.zeros_like(logits), logits], axis=1)
-        return logits
-
-    def _loss(self, logits: tf.Tensor, y: tf.Tensor, smoothing: float) -> tf.Tensor:
-        """Cross-entropy in nats, float32 [n]."""
-        import tensorflow as tf
-
-        target = tf.one_hot(y, self._data.classes)
-        target = target * (1 - smoothing) + smoothing / self._data.classes
-        return tf.nn.softmax_cross_entropy_with_logits(target, logits)
-
-    def _measure(self, x: tf.Tensor, y: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        import tensorflow as tf
-
-        logits = self._logits(x)
-        loss = tf.reduce_mean(self._loss(logits, y, 0.0))
-        right = tf.argmax(logits, axis=1, output_type=tf.int32) == y
-        return loss, tf.reduce_mean(tf.cast(right, tf.float32))
+    def restore(self, saved: Saved | None) -> _Progress:
+        """Puts the variables where a checkpoint left them and returns how far it was."""
+        if saved is None:
+            return _Progress()
+        for i, variable in enumerate(self.learner.variables):
+            variable.assign(saved.arrays[f"variable_{i}"])
+        best = [
+            saved.arrays[f"best_{i}"]
+            for i in range(sum(x.startswith("best_") for x in saved.arrays))
+        ]
+        return _Progress(
+            epoch=saved.epoch,
+            best=tuple(zip(best[::2], best[1::2], strict=True)),
+            best_epoch=saved.notes["best_epoch"],
+            best_loss=saved.notes["best_loss"],
+            seconds=saved.notes["seconds"],
+            finite=saved.notes["finite"],
+        )
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
@@ -239,3 +423,61 @@ def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:
     It depends on (seed, epoch) alone, so that a resumed training visits the same order.
     """
     return np.random.default_rng((seed, epoch)).permutation(count).astype(np.int32)
+
+
+def dropout_seed(seed: int, epoch: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """Returns the seed of the dropout masks of a step, int32 [2]."""
+    import tensorflow as tf
+
+    fold_in = tf.random.experimental.stateless_fold_in
+    return fold_in(fold_in(tf.constant([seed, 0]), epoch), step)
+
+
+def thinned(losses: np.ndarray) -> tuple[float, ...]:
+    """Returns the losses of an epoch's steps, at most 50: means of groups of about one size."""
+    groups = np.array_split(losses, min(len(losses), MAX_BATCH_LOSSES))
+    return tuple(round(float(group.mean()), 6) for group in groups)
+
+
+def _cosine(config: TrainConfig, steps: int) -> Any:
+    import keras
+
+    return keras.optimizers.schedules.CosineDecay(config.learning_rate, steps)
+
+
+_SCHEDULES: Mapping[str, Callable[[TrainConfig, int], Any]] = {
+    "constant": lambda config, steps: config.learning_rate,
+    "cosine": _cosine,
+}
+
+
+def _adam(rate: Any, decay: float) -> Any:
+    import keras
+
+    return keras.optimizers.Adam(rate, weight_decay=decay)
+
+
+def _adamw(rate: Any, decay: float) -> Any:
+    import keras
+
+    return keras.optimizers.AdamW(rate, weight_decay=decay)
+
+
+def _sgd(rate: Any, decay: float) -> Any:
+    import keras
+
+    return keras.optimizers.SGD(rate, momentum=0.9, weight_decay=decay)
+
+
+def _rmsprop(rate: Any, decay: float) -> Any:
+    import keras
+
+    return keras.optimizers.RMSprop(rate, weight_decay=decay)
+
+
+_OPTIMIZERS: Mapping[str, Callable[[Any, float], Any]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "rmsprop": _rmsprop,
+}

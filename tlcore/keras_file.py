@@ -1,9 +1,9 @@
 """Writes and opens `model.keras`, backbone and head in one Keras model.
 
 Building 150 layers and saving them takes longer than training a head. So the file is built once
-for a backbone and a number of outputs, kept as a template, and from then on only the two arrays
-of the last layer are replaced in a copy. Every copy is read back and measured after it was written
-(`Asker`, `bundle.add_keras_model`).
+for a backbone and the sizes of a head's layers, kept as a template, and from then on only the
+arrays of these layers are replaced in a copy. Every copy is read back and measured after it was
+written (`Asker`, `bundle.add_keras_model`).
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import io
+import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -22,6 +23,7 @@ from tlcore.backbones.build import EMBEDDING, build
 from tlcore.backbones.table import BackboneSpec
 from tlcore.backbones.trunk import trunk_file
 from tlcore.errors import BundleError
+from tlcore.head import Layers
 from tlcore.workspace import Workspace, atomic_path
 
 if TYPE_CHECKING:
@@ -31,39 +33,70 @@ _WEIGHTS = "model.weights.h5"
 _BATCH = 8
 _UNREADABLE = (OSError, zipfile.BadZipFile)
 _Function = Callable[[Any], Any]
-# The only dense layer of the model; Keras names groups by class.
-_KERNEL, _BIAS = "layers/dense/vars/0", "layers/dense/vars/1"
+# Keras names the groups of an H5 file by class, in the order of the layers.
+_DENSE = re.compile(r"dense(?:_(\d+))?")
+_LAST = "probabilities"
 
 
-def build_model(spec: BackboneSpec, weights: Path, units: int) -> keras.Model:
+def build_model(spec: BackboneSpec, weights: Path, units: Sequence[int]) -> keras.Model:
     """Joins a backbone and a head with random weights.
 
     Args:
         spec, weights: The pretrained network.
-        units: Outputs of the last layer; 1 is a sigmoid for two classes.
+        units: Outputs of each layer of the head; a last 1 is a sigmoid for two classes.
 
     Returns:
         A model from `image` (float32 [n, h, w, 3], RGB 0-255) to probabilities (float32
         [n, classes], rows sum to 1), its backbone frozen.
     """
+    return join(build(spec, weights), units)
+
+
+def join(backbone: keras.Model, units: Sequence[int]) -> keras.Model:
+    """Puts a head with random weights behind a network; as `build_model`.
+
+    Args:
+        backbone: Made by `build`; its layers and weights are shared.
+        units: Outputs of each layer of the head; a last 1 is a sigmoid for two classes.
+    """
     import keras
 
-    backbone = build(spec, weights)
-    activation = "sigmoid" if units == 1 else "softmax"
-    dense = keras.layers.Dense(units, activation=activation, name="probabilities")
-    predicted = dense(backbone.get_layer(EMBEDDING).output)
-    if units == 1:
+    x = backbone.get_layer(EMBEDDING).output
+    *hidden, last = units
+    for name, count in zip(_dense_names(units), hidden, strict=False):
+        x = keras.layers.Dense(count, activation="relu", name=name)(x)
+    activation = "sigmoid" if last == 1 else "softmax"
+    predicted = keras.layers.Dense(last, activation=activation, name=_LAST)(x)
+    if last == 1:
         other = keras.layers.Rescaling(-1.0, offset=1.0, name="other_class")(predicted)
         predicted = keras.layers.Concatenate(name="both_classes")([other, predicted])
-    return keras.Model(backbone.input, predicted, name=spec.name)
+    return keras.Model(backbone.input, predicted, name=backbone.name)
+
+
+def _dense_names(units: Sequence[int]) -> list[str]:
+    return [*(f"hidden_{number}" for number in range(1, len(units))), _LAST]
+
+
+def write_tuned(target: Path, backbone: keras.Model, layers: Layers) -> None:
+    """Writes the Keras file of a network that was tuned itself; no template has its weights.
+
+    Args:
+        target: Where; overwritten.
+        backbone: Made by `build`, with the tuned weights.
+        layers: The head's.
+    """
+    units = [len(bias) for _, bias in layers]
+    model = join(backbone, units)
+    for name, layer in zip(_dense_names(units), layers, strict=True):
+        model.get_layer(name).set_weights(layer)
+    model.save(target)
 
 
 def write(
     target: Path,
     spec: BackboneSpec,
     weights: Path,
-    kernel: np.ndarray,
-    bias: np.ndarray,
+    layers: Layers,
     workspace: Workspace,
 ) -> None:
     """Writes the Keras file of a trained head.
@@ -71,30 +104,36 @@ def write(
     Args:
         target: Where; overwritten.
         spec, weights: The pretrained network.
-        kernel: float32 [d, units].
-        bias: float32 [units].
+        layers: The kernel, float32 [inputs, units], and the bias, float32 [units], of each layer.
         workspace: Keeps the template.
     """
-    template = _template(spec, weights, kernel.shape[1], workspace)
+    template = _template(spec, weights, [len(bias) for _, bias in layers], workspace)
     with zipfile.ZipFile(template) as source, zipfile.ZipFile(target, "w") as out:
         for name in source.namelist():
             data = source.read(name)
-            out.writestr(name, _with_head(data, kernel, bias) if name == _WEIGHTS else data)
+            out.writestr(name, _with_head(data, layers) if name == _WEIGHTS else data)
 
 
-def _with_head(data: bytes, kernel: np.ndarray, bias: np.ndarray) -> bytes:
+def _with_head(data: bytes, layers: Layers) -> bytes:
     import h5py
 
     file = io.BytesIO(data)
     with h5py.File(file, "r+") as arrays:
-        arrays[_KERNEL][...] = kernel
-        arrays[_BIAS][...] = bias
+        groups = arrays["layers"]
+        found = (match for name in groups if (match := _DENSE.fullmatch(name)))
+        dense = sorted((int(match[1] or 0), match[0]) for match in found)
+        # A backbone may have dense layers of its own, which come before.
+        for (_, name), layer in zip(dense[-len(layers) :], layers, strict=True):
+            for place, array in enumerate(layer):
+                groups[f"{name}/vars/{place}"].write_direct(np.ascontiguousarray(array))
     return file.getvalue()
 
 
-def _template(spec: BackboneSpec, weights: Path, units: int, workspace: Workspace) -> Path:
+def _template(
+    spec: BackboneSpec, weights: Path, units: Sequence[int], workspace: Workspace
+) -> Path:
     space = trunk_file(spec, weights, workspace).space
-    path = workspace.backbone_cache / f"{space}-{units}.keras"
+    path = workspace.backbone_cache / f"{space}-{'-'.join(map(str, units))}.keras"
     if not path.is_file():
         with atomic_path(path) as part:
             build_model(spec, weights, units).save(part)

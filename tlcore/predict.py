@@ -64,14 +64,14 @@ class Predictor:
 
     def __init__(self, folder: Path, workspace: Workspace, *, rebuild: bool = False) -> None:
         self.info = bundle.read_info(folder)
-        self._kernel, self._bias = bundle.read_head(folder, self.info)
+        self._layers = bundle.read_head(folder, self.info)
         self._trunk = Trunk(_trunk_path(folder, workspace, rebuild=rebuild))
         if self._trunk.size != self.info.input_size:
             raise BundleError(
                 f"The trunk in {folder.name} takes photos of another size than bundle.json says.",
                 hint="The bundle was mixed from two models; train the model again.",
             )
-        if self._trunk.embedding_size != len(self._kernel):
+        if self._trunk.embedding_size != len(self._layers[0][0]):
             raise BundleError(
                 f"{bundle.HEAD} in {folder.name} does not fit its trunk.",
                 hint="The bundle was mixed from two models; train the model again.",
@@ -87,7 +87,7 @@ class Predictor:
                 self._trunk.embed(pixels[start : start + BATCH])
                 for start in range(0, len(pixels), BATCH)
             ]
-        return head.probabilities(np.concatenate(embeddings), self._kernel, self._bias)
+        return head.probabilities(np.concatenate(embeddings), self._layers)
 
     def predict(self, photos: Iterable[tuple[str, Source]]) -> Iterator[Prediction]:
         """Names photos one after another; an unreadable one is reported, never a stop.
