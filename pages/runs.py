@@ -1,7 +1,7 @@
 """Runs: every one that was started, to open, rename or delete."""
 
 import streamlit as st
-from _shared import errors, results, starting, state
+from _shared import errors, queue, results, starting, state, sweep
 from _shared.dialogs import dialog
 from _shared.wording import ago, duration, plain
 
@@ -65,6 +65,9 @@ def row(run: Run, status: RunStatus) -> None:
         results.open_link(run, status)
 
 
+if sweep_id := state.parameter(sweep.SWEEP):
+    sweep.page(sweep_id)
+    st.stop()
 everything = runs.list_runs(state.workspace())
 st.title("Runs", anchor=False)
 if not everything:
@@ -74,6 +77,9 @@ if not everything:
     st.stop()
 starting.lead("Every model you trained, the newest first.")
 undo_bar()
+has_above = [queue.waiting_list(), sweep.listed()]
+if any(has_above):
+    st.subheader("All runs", anchor=False)
 pages = -(-len(everything) // _A_PAGE)
 place = st.container()
 number = st.pagination(pages, key="runs_page") if pages > 1 else 1

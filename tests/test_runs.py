@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import random
+import shutil
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -252,6 +255,146 @@ def test_runs_that_wait_without_being_in_the_queue_are_put_back(place: Workspace
     runs.requeue_forgotten(place)
     assert runs.queued_ids(place) == [first.id, second.id]
     assert created.events() == []
+
+
+def in_line(place: Workspace, count: int) -> list[str]:
+    made = [make(place) for _ in range(count)]
+    for run in made:
+        runs.enqueue(run)
+    return [run.id for run in made]
+
+
+@pytest.mark.parametrize(
+    ("which", "to", "order"),
+    [
+        (2, 0, "cabd"),
+        (0, 2, "bcad"),
+        (0, 1, "bacd"),
+        (3, 2, "abdc"),
+        (1, 3, "acdb"),
+        (1, 99, "acdb"),
+        (2, -5, "cabd"),
+        (1, 1, "abcd"),
+    ],
+)
+def test_a_waiting_run_is_moved_to_another_place(
+    which: int, to: int, order: str, place: Workspace
+) -> None:
+    ids = in_line(place, 4)
+    runs.move_in_queue(place, ids[which], to)
+    assert runs.queued_ids(place) == [ids["abcd".index(letter)] for letter in order]
+    newest = make(place)
+    runs.enqueue(newest)
+    assert runs.queued_ids(place)[-1] == newest.id
+    assert [run.id for run in runs.waiting(place)] == runs.queued_ids(place)
+
+
+def test_runs_can_be_moved_into_the_same_gap_for_ever(place: Workspace) -> None:
+    expected = in_line(place, 5)
+    for _ in range(60):
+        moved = expected.pop()
+        expected.insert(1, moved)
+        runs.move_in_queue(place, moved, 1)
+        assert runs.queued_ids(place) == expected
+
+
+def test_a_run_that_does_not_wait_is_not_moved(place: Workspace) -> None:
+    run, other = make(place), make(place)
+    runs.enqueue(other)
+    with pytest.raises(RunError, match="does not wait any more"):
+        runs.move_in_queue(place, run.id, 0)
+    at_work = begun(place)
+    with pytest.raises(RunError, match="does not wait any more"):
+        runs.move_in_queue(place, at_work.id, 0)
+    with pytest.raises(TLError, match="There is no run"):
+        runs.move_in_queue(place, "../x", 0)
+    assert runs.queued_ids(place) == [other.id]
+
+
+def test_no_run_is_lost_when_many_move_at_once(place: Workspace) -> None:
+    ids = in_line(place, 6)
+
+    def shuffle(seed: int) -> None:
+        order = random.Random(seed)
+        for _ in range(40):
+            runs.move_in_queue(place, order.choice(ids), order.randrange(6))
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(shuffle, range(4)))
+    assert sorted(runs.queued_ids(place)) == sorted(ids)
+    assert len(list((place.worker / "queue").iterdir())) == 6
+
+
+@pytest.mark.parametrize("renames", range(7))
+def test_who_is_killed_while_making_room_leaves_the_order_as_it_was(
+    renames: int, place: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ids = in_line(place, 4)
+    folder = place.worker / "queue"
+    for number, run_id in enumerate(ids):  # no room between any two
+        next(folder.glob(f"*-{run_id}")).rename(folder / f"{number + 7:020d}-{run_id}")
+    real, left = Path.rename, iter(range(renames))
+
+    class Killed(BaseException):
+        pass
+
+    def rename(path: Path, target: Path) -> Path:
+        if next(left, None) is None:
+            raise Killed
+        return real(path, target)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "rename", rename)
+        try:
+            runs.move_in_queue(place, ids[3], 1)
+            moved = True
+        except Killed:
+            moved = False
+    after = [ids[0], ids[3], ids[1], ids[2]] if moved else ids
+    assert moved == (renames >= 5)  # four to make room, one to move
+    assert runs.queued_ids(place) == after
+
+
+def test_cancelling_those_that_wait_leaves_the_one_at_work(place: Workspace) -> None:
+    at_work = begun(place)
+    ids = in_line(place, 3)
+    with at_work.lock():
+        line = [at_work, *runs.waiting(place)]
+        assert [run.id for run in runs.cancel_waiting(line)] == ids
+        assert runs.cancel_waiting(line) == []
+    assert runs.waiting(place) == []
+    assert [runs.load(place, run_id).status().state for run_id in ids] == ["cancelled"] * 3
+    assert not at_work.wants_stop()
+
+
+def test_marks_of_runs_that_are_gone_or_done_do_not_wait(place: Workspace) -> None:
+    ids = in_line(place, 3)
+    shutil.rmtree(runs.load(place, ids[0]).folder)
+    runs.load(place, ids[1]).log.append(Finished(seconds={}))
+    assert [run.id for run in runs.waiting(place)] == [ids[2]]
+
+
+def test_the_run_at_work_is_found_among_many_that_wait(place: Workspace) -> None:
+    assert runs.at_work(place) is None
+    at_work = begun(place)
+    in_line(place, 20)
+    assert runs.at_work(place) == at_work
+    at_work.log.append(Finished(seconds={}))
+    assert runs.at_work(place) is None
+
+
+def test_a_run_may_be_given_its_id_and_its_name(place: Workspace) -> None:
+    run = runs.create(
+        place,
+        TrainConfig(),
+        dataset_id="0123456789ab",
+        dataset_version=1,
+        dataset_name="pets.zip",
+        run_id="abcdefabcdef",
+        name="calm-otter 3",
+    )
+    assert runs.load(place, "abcdefabcdef") == run
+    assert run.name == "calm-otter 3"
 
 
 def test_a_run_done_in_this_process_is_never_offered_to_the_worker(

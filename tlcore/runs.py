@@ -24,6 +24,7 @@ CHECKPOINT = "checkpoint.npz"
 _TRASH = ".trash"
 _TRASH_SECONDS = 24 * 3600
 _MAX_NAME = 60
+_NEWEST_LOGS = 8
 _LIBRARIES = ("keras", "numpy", "pillow", "ai-edge-litert")
 
 
@@ -273,6 +274,26 @@ def waiting(workspace: Workspace) -> list[Run]:
             if run.status().state == "queued":
                 found.append(run)
     return found
+
+
+def at_work(workspace: Workspace) -> Run | None:
+    """Returns the run that is being done; None where there is none.
+
+    It looks only at the logs that were written last, however many runs there are.
+    """
+    logs = {}
+    waiting_ids = set(queued_ids(workspace))
+    for folder in _folders(workspace.runs):
+        if folder.name in waiting_ids:
+            continue
+        with contextlib.suppress(OSError):
+            logs[folder.name] = (folder / "events.jsonl").stat().st_mtime_ns
+    for run_id in sorted(logs, key=lambda each: -logs[each])[:_NEWEST_LOGS]:
+        with contextlib.suppress(TLError):
+            run = load(workspace, run_id)
+            if run.status().state == "running":
+                return run
+    return None
 
 
 def move_in_queue(workspace: Workspace, run_id: str, to: int) -> None:
