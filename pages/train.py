@@ -27,11 +27,13 @@ def prepare(dataset: Manifest) -> None:
     # The card is written first, so that on a phone Start comes before the settings.
     card, choices = st.columns([1.2, 2], gap="large")
     with choices:
-        config = settings.ask(dataset)
+        asked = settings.ask(dataset)
+        if asked.config is not None:
+            settings.several(dataset, asked.config)
     with card.container(key="cardaccent_go"):
-        if settings.ready(dataset, config) and config is not None:
+        if settings.ready(dataset, asked) and asked.config is not None:
             with errors.shown():
-                run = state.start_run(dataset, config)
+                run = state.start_run(dataset, asked.config)
                 st.switch_page(TRAIN.file, query_params={RUN: run.id})
 
 

@@ -1,184 +1,98 @@
-"""The settings of a run: a table of networks, a few numbers, and the card with Start."""
+"""The settings of a run: network, how far, variation, the rest; and the card with Start."""
 
 from __future__ import annotations
 
-from typing import TypedDict
+from dataclasses import dataclass
 
-import pandas as pd
 import streamlit as st
 
-from _shared import errors, forecast, state
-from _shared.state import LIKE
-from _shared.wording import about, count, plain
-from tlcore import runs
-from tlcore.backbones import BACKBONES, BackboneSpec, is_ready
+from _shared import errors, fields, how_far, networks, state, sweep, variation
+from _shared.draft import Draft, draft_of
+from _shared.state import ADVICE, LIKE
+from _shared.wording import about, count, gigabytes, plain
+from tlcore import diagnosis, forecast, hardware, runs
+from tlcore.backbones import BackboneSpec, is_ready
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
-from tlcore.errors import TLError
+from tlcore.errors import ConfigError, TLError
 
-_NETWORK_HELP = (
-    "A network that has already learned to see from a million photos. Also called a backbone."
+_LAST_LAYER = (
+    "optimizer",
+    "schedule",
+    "batch_size",
+    "weight_decay",
+    "hidden_units",
+    "dropout",
+    "l2",
+    "label_smoothing",
+    "class_weights",
 )
+_TUNING = ("tail.decay", "tail.warmup", "tail.weight_decay", "tail.batch_size", "mixed_precision")
+_ENDING = ("patience", "minutes", "seed")
 
 
-class _More(TypedDict):
-    """The settings that most people leave alone."""
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """What was chosen.
 
-    batch_size: int
-    dropout: float
-    l2: float
-    label_smoothing: float
-    seed: int
+    Attributes:
+        spec: The network.
+        config: The settings; None where one is out of its range.
+        problem: Which one, and what to do.
+    """
+
+    spec: BackboneSpec
+    config: TrainConfig | None
+    problem: ConfigError | None = None
 
 
-def ask(dataset: Manifest) -> TrainConfig | None:
-    """Shows the settings and returns what was chosen; None where it is out of range."""
-    start = _start()
-    key = f"{dataset.id}_{st.query_params.get(LIKE, '')}"
-    backbone = _ask_network(start, key)
-    st.subheader("How far to train", anchor=False)
-    with st.grid(2, min_column_width=180):
-        epochs = st.number_input(
-            "Epochs",
-            1,
-            10_000,
-            start.epochs,
-            help="How often it goes through all photos.",
-            key=f"epochs_{key}",
-        )
-        learning_rate = st.number_input(
-            "Learning rate",
-            1e-6,
-            10.0,
-            float(start.learning_rate),
-            step=1e-4,
-            format="%g",
-            help="How big a step it takes after each batch. Too high and the curve jumps, too low "
-            "and it crawls.",
-            key=f"learning_rate_{key}",
-        )
-    more = _ask_more(start, key)
+def ask(dataset: Manifest) -> Asked:
+    """Shows the settings and returns what was chosen."""
+    like, advice = state.parameter(LIKE) or "", state.parameter(ADVICE) or ""
+    draft = draft_of(f"{dataset.id}_{like}_{advice}", lambda: _start(like, advice))
+    spec = networks.ask(draft, dataset)
+    how_far.ask(draft, spec, len(dataset.classes))
+    variation.ask(draft)
+    copies = st.container()
+    with st.expander("More settings", icon=":material/tune:"):
+        _more(draft)
     try:
-        return TrainConfig(
-            backbone=backbone, epochs=int(epochs), learning_rate=float(learning_rate), **more
-        )
-    except TLError as problem:
-        errors.show(problem)
-        return None
+        config = draft.config()
+    except ConfigError as problem:
+        return Asked(spec=spec, config=None, problem=problem)
+    with copies:
+        variation.preview(dataset, config, spec.size)
+    return Asked(spec=spec, config=config)
 
 
-def _start() -> TrainConfig:
-    """Returns the settings to begin with: those of the run named in the address, if any."""
-    like = state.parameter(LIKE)
-    if like:
-        try:
-            return runs.load(state.workspace(), like).config
-        except TLError:
-            pass
-    return TrainConfig()
+def _start(like: str, advice: str) -> TrainConfig:
+    """Returns the settings to begin with: those of the run in the address, changed as advised."""
+    try:
+        config = runs.load(state.workspace(), like).config if like else TrainConfig()
+        return diagnosis.ADVICE[advice].apply(config) if advice in diagnosis.ADVICE else config
+    except TLError:
+        return TrainConfig()
 
 
-def _ask_network(start: TrainConfig, key: str) -> str:
-    st.subheader("Starting network", anchor=False, help=_NETWORK_HELP)
-    specs = list(BACKBONES.values())
-    names = [spec.name for spec in specs]
-    first = names.index(start.backbone) if start.backbone in names else 0
-    table = pd.DataFrame(
-        {
-            "network": [spec.title for spec in specs],
-            "here": [_whereabouts(spec) for spec in specs],
-            "ImageNet %": [spec.top1 for spec in specs],
-            "MB": [spec.megabytes for spec in specs],
-            "parameters": [spec.parameters / 1e6 for spec in specs],
-        }
-    )
-    number = st.column_config.NumberColumn
-    chosen = st.dataframe(
-        table,
-        hide_index=True,
-        on_select="rerun",
-        selection_mode="single-row-required",
-        selection_default={"selection": {"rows": [first]}},
-        key=f"network_{key}",
-        column_config={
-            "ImageNet %": number(
-                format="%.1f",
-                help="How often it named photos of ImageNet right, as published by its makers.",
-            ),
-            "MB": number(format="%.0f", help="Size of its weights."),
-            "parameters": number(format="%.1f M", help="Numbers it has learned."),
-        },
-        alt="The networks to start from",
-    )
-    rows = chosen.selection.rows
-    return names[rows[0] if rows else first]
+def _more(draft: Draft) -> None:
+    st.markdown("**The new last layer**")
+    fields.grid(draft, _LAST_LAYER)
+    if draft.tunes:
+        st.markdown("**Tuning the network**")
+        fields.grid(draft, _TUNING)
+    st.markdown("**When to end, and chance**")
+    fields.grid(draft, _ENDING)
+    how_far.offer_costly(draft)
 
 
-def _whereabouts(spec: BackboneSpec) -> str:
-    return "ready" if is_ready(spec) else f"downloads {spec.megabytes:.0f} MB"
+def several(dataset: Manifest, config: TrainConfig) -> None:
+    """Offers to train several times, with one or more settings varied."""
+    with st.expander("Try several settings", icon=":material/table_rows:"):
+        sweep.form(dataset, config)
 
 
-def _ask_more(start: TrainConfig, key: str) -> _More:
-    with (
-        st.expander("More settings", icon=":material/tune:"),
-        st.grid(2, min_column_width=180),
-    ):
-        batch_size = st.number_input(
-            "Batch size",
-            1,
-            4_096,
-            start.batch_size,
-            help="Photos it looks at before each step. Fewer: more and shakier steps.",
-            key=f"batch_size_{key}",
-        )
-        dropout = st.number_input(
-            "Dropout",
-            0.0,
-            0.95,
-            float(start.dropout),
-            step=0.05,
-            help="Share of what the network sees that is hidden at each step, against memorising. "
-            "0 switches it off.",
-            key=f"dropout_{key}",
-        )
-        l2 = st.number_input(
-            "Weight penalty (L2)",
-            0.0,
-            10.0,
-            float(start.l2),
-            step=1e-4,
-            format="%g",
-            help="Holds the weights small, against memorising. 0 switches it off.",
-            key=f"l2_{key}",
-        )
-        smoothing = st.number_input(
-            "Label smoothing",
-            0.0,
-            0.95,
-            float(start.label_smoothing),
-            step=0.05,
-            help="Teaches it not to be entirely sure of any answer. 0 switches it off.",
-            key=f"label_smoothing_{key}",
-        )
-        seed = st.number_input(
-            "Seed",
-            0,
-            2**31 - 1,
-            start.seed,
-            help="Where chance begins. The same number gives the same result.",
-            key=f"seed_{key}",
-        )
-    return {
-        "batch_size": int(batch_size),
-        "dropout": float(dropout),
-        "l2": float(l2),
-        "label_smoothing": float(smoothing),
-        "seed": int(seed),
-    }
-
-
-def ready(dataset: Manifest, config: TrainConfig | None) -> bool:
-    """Shows what will be trained, and how long it takes if that is known.
+def ready(dataset: Manifest, asked: Asked) -> bool:
+    """Shows what will be trained, how long it takes and what it needs, and offers to start.
 
     Returns:
         Whether Start was pressed just now.
@@ -188,18 +102,22 @@ def ready(dataset: Manifest, config: TrainConfig | None) -> bool:
         f"### Ready\n**{plain(dataset.name, 60)}**  \n"
         f"{count(learn)} photos to learn from, {count(judge)} to judge"
     )
-    if config is not None:
-        _announce_download(BACKBONES[config.backbone])
-        _forecast(dataset, config)
+    if asked.config is not None:
+        _forecast(dataset, asked.config)
+        _announce_download(asked.spec)
+    if asked.problem is not None:
+        errors.show(asked.problem, key="setting")
     pressed = st.button(
         "Start training",
         type="primary",
         icon=":material/play_arrow:",
         width="stretch",
-        disabled=config is None,
+        disabled=asked.config is None,
         key="start",
     )
     st.caption("You can close the tab: it goes on, and its address finds it again.")
+    if statement := hardware.statement(state.workspace()):
+        st.caption(f":material/memory: {plain(statement, 300)}")
     return pressed
 
 
@@ -212,16 +130,11 @@ def _announce_download(spec: BackboneSpec) -> None:
 
 
 def _forecast(dataset: Manifest, config: TrainConfig) -> None:
-    past = state.past_runs()
-    seconds = forecast.expected_seconds(
-        past,
-        backbone=config.backbone,
-        dataset_id=dataset.id,
-        photos=len(dataset.photos),
-        epochs=config.epochs,
-    )
-    if seconds is not None:
-        told = "From what earlier runs of this network took on this computer."
-        st.metric("Time", f"≈ {about(seconds)}", help=told)
-    elif not any(run.backbone == config.backbone for run in past):
-        st.caption("First time with this network: it is prepared once, later runs skip that.")
+    expected = forecast.of_run(dataset, config, state.workspace(), state.past_runs())
+    with st.grid(2, min_column_width=110):
+        if expected.seconds is not None:
+            st.metric("Time", f"≈ {about(expected.seconds)}", help=plain(expected.reason, 300))
+        if expected.memory_bytes is not None:
+            st.metric("Memory", f"≈ {gigabytes(expected.memory_bytes)}")
+    if expected.seconds is None:
+        st.caption(plain(expected.reason, 300))

@@ -124,3 +124,9 @@ def listed(names: Sequence[str], most: int = 3) -> str:
     """Returns "a, b, c and 4 more"."""
     shown = ", ".join(names[:most])
     return f"{shown} and {count(len(names) - most)} more" if len(names) > most else shown
+
+
+def gigabytes(size: float) -> str:
+    """Returns "0.7 GB" for a number of bytes."""
+    value = size / 1e9
+    return f"{value:.0f} GB" if value >= 9.5 else f"{max(0.1, value):.1f} GB"
