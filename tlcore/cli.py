@@ -23,38 +23,30 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from tlcore import backbones, checks, dataset, examine, runs, spreadsheet
 from tlcore.checks import Issue
-from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest, SplitConfig, Survey
 from tlcore.errors import DatasetError, RunError, StorageError, TLError
 from tlcore.events import EpochEnded, Event, StageMoved, Warned
 from tlcore.examine import Examination
 from tlcore.executors import InlineExecutor
+from tlcore.networks_cli import add_networks
 from tlcore.photos_cli import add_photos
 from tlcore.pipeline import Result
 from tlcore.predict import Prediction, Predictor, photos_of
 from tlcore.runs import Run
+from tlcore.settings_cli import add_settings, settings_of
+from tlcore.sweep_cli import QUEUE_ACTIONS, add_queue_arguments, add_sweep
 from tlcore.worker import import_heavy
 from tlcore.workspace import Workspace, new_id, storage_errors
 
 _REFUSED, _BUG, _INTERRUPTED = 2, 1, 130
-_DEFAULTS = TrainConfig()
-_SETTINGS = {
-    "backbone": str,
-    "mode": str,
-    "epochs": int,
-    "views": int,
-    "learning_rate": float,
-    "batch_size": int,
-    "dropout": float,
-    "l2": float,
-    "label_smoothing": float,
-    "seed": int,
-}
 _STAGES: Mapping[str, str] = {
     "prepare": "Preparing the network",
     "decode": "Reading photos",
     "features": "Looking at photos",
     "train": "Training the new last layer",
+    "views": "Looking at varied copies",
+    "boundary": "Looking up to the blocks to tune",
+    "tune": "Tuning the network",
     "evaluate": "Judging",
     "pack": "Packing the model",
 }
@@ -120,6 +112,8 @@ def _parser() -> argparse.ArgumentParser:
     _add_export(commands)
     _add_runs(commands)
     add_photos(commands, _command)
+    add_networks(commands, _command)
+    add_sweep(commands, _command, _add_sources)
     return parser
 
 
@@ -259,11 +253,7 @@ def _print_check(
 def _add_train(commands: Any) -> None:
     parser = _command(commands, "train", _train, "Trains a model here and now.")
     _add_sources(parser)
-    for name, kind in _SETTINGS.items():
-        default = getattr(_DEFAULTS, name)
-        flag = f"--{name.replace('_', '-')}"
-        parser.add_argument(flag, type=kind, default=default, help=f"default {default}")
-    parser.add_argument("--weights", metavar="FILE", help="weights of the backbone")
+    add_settings(parser)
     parser.add_argument(
         "--val", type=float, default=SplitConfig().val, help="share set aside to judge"
     )
@@ -272,9 +262,8 @@ def _add_train(commands: Any) -> None:
 
 def _train(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
     workspace = Workspace.default()
-    settings = {name: getattr(options, name) for name in _SETTINGS}
-    config = TrainConfig(**settings, weights=options.weights)
-    spec = backbones.find(config.backbone)
+    config = settings_of(options)
+    spec = backbones.find(config.backbone, workspace)
     backbones.locate(spec, config.weights)
     if options.out is not None:
         _refuse_occupied(options.out)
@@ -285,7 +274,7 @@ def _train(options: argparse.Namespace, print_out: Callable[[str], None]) -> Non
         manifest = dataset.ingest(
             options.source,
             workspace,
-            split=SplitConfig(val=options.val, seed=options.seed),
+            split=SplitConfig(val=options.val, seed=config.seed),
             decode_size=spec.size,
             reading=options.reading,
             salvage=options.salvage,
@@ -487,13 +476,18 @@ def _export(options: argparse.Namespace, print_out: Callable[[str], None]) -> No
 
 
 def _add_runs(commands: Any) -> None:
-    parser = _command(commands, "runs", _runs, "Lists, shows or deletes runs.")
-    parser.add_argument("action", nargs="?", choices=("show", "delete"), help="default: list")
+    parser = _command(commands, "runs", _runs, "Lists, shows, orders or deletes runs.")
+    actions = ("show", "delete", *QUEUE_ACTIONS)
+    parser.add_argument("action", nargs="?", choices=actions, help="default: list")
     parser.add_argument("id", nargs="?", metavar="ID")
+    add_queue_arguments(parser)
 
 
 def _runs(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
     workspace = Workspace.default()
+    if options.action in QUEUE_ACTIONS:
+        QUEUE_ACTIONS[options.action](options, print_out)
+        return
     if options.action is None:
         _list_runs(runs.list_runs(workspace), options, print_out)
         return

@@ -10,25 +10,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from filelock import Timeout
 
-from tlcore import cleaned, dataset, examine, jobs, runs, versions, worker
+from tlcore import cleaned, dataset, examine, jobs, rehearsal, runs, versions, worker
 from tlcore.archive import CutArchive, Skipped
+from tlcore.backbones import own
 from tlcore.errors import TLError
 from tlcore.events import Cancelled, Event, Failed, Finished, JobStage, StageMoved, Started, TakenIn
 from tlcore.executors import describe_crash, log_traceback
-from tlcore.jobs import Examination, Export, Intake, Job
+from tlcore.jobs import Adoption, Examination, Export, Intake, Job, RateSearch, Request, SafetyTest
 from tlcore.layout import Unplaced
 from tlcore.manifest import Manifest, Photo
-from tlcore.workspace import Workspace
+from tlcore.workspace import Workspace, write_atomic
 
 _REPORT_SECONDS = 0.25
 _NICE = 5
@@ -69,13 +71,7 @@ def perform(job: Job) -> None:
 def _perform(job: Job) -> None:
     start = time.perf_counter()
     try:
-        match job.request:
-            case Intake():
-                _take_in(job, job.request)
-            case Examination():
-                _examine(job, job.request)
-            case Export():
-                _export(job, job.request)
+        _WORK[type(job.request)](job, job.request)
     except dataset.Stopped:
         job.log.append(Cancelled())
         _drop_uploads(job)
@@ -168,6 +164,56 @@ def _export(job: Job, request: Export) -> None:
         on_progress=lambda done, total: told("export", done, total),
         should_stop=job.wants_stop,
     )
+
+
+def _test_safety(job: Job, request: SafetyTest) -> None:
+    told = Progress(job.log.append)
+    found = rehearsal.check_variation(
+        dataset.load_manifest(job.workspace, request.dataset_id, request.version),
+        request.augment,
+        job.workspace,
+        on_progress=lambda done, total: told("look", done, total),
+        should_stop=job.wants_stop,
+    )
+    if found is None:
+        raise dataset.Stopped
+    _keep(job, [{"sentence": one.sentence, "transform": one.transform} for one in found])
+
+
+def _search_rate(job: Job, request: RateSearch) -> None:
+    told = Progress(job.log.append)
+    found = rehearsal.find_learning_rate(
+        dataset.load_manifest(job.workspace, request.dataset_id, request.version),
+        request.config,
+        job.workspace,
+        on_progress=lambda done, total: told("look", done, total),
+        should_stop=job.wants_stop,
+    )
+    if found is None:
+        raise dataset.Stopped
+    _keep(job, found.to_json() | {"sentence": found.sentence})
+
+
+def _adopt(job: Job, request: Adoption) -> None:
+    Progress(job.log.append)("checks", 0, 0)
+    spec = own.adopt(
+        Path(request.path), job.workspace, scaling=request.scaling, title=request.title
+    )
+    _keep(job, {"name": spec.name, "title": spec.title})
+
+
+def _keep(job: Job, found: object) -> None:
+    write_atomic(job.findings, json.dumps(found, ensure_ascii=False))
+
+
+_WORK: Mapping[type[Request], Callable[[Job, Any], None]] = {
+    Intake: _take_in,
+    Examination: _examine,
+    Export: _export,
+    SafetyTest: _test_safety,
+    RateSearch: _search_rate,
+    Adoption: _adopt,
+}
 
 
 def _is_training(workspace: Workspace) -> bool:

@@ -1,8 +1,8 @@
 """Jobs: work on photos that is no training. A folder each, done by a process of its own.
 
 An intake takes photos in, an examination looks for what is wrong with them, an export makes a zip
-of them. They go on when the tab is closed, can be stopped, and leave nothing half-made. A training
-need not wait for them.
+of them; settings are tried out, and a network of the person's own is checked. They go on when the
+tab is closed, can be stopped, and leave nothing half-made. A training need not wait for them.
 """
 
 from __future__ import annotations
@@ -17,6 +17,9 @@ from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from tlcore import events
+from tlcore.augment import AugmentConfig
+from tlcore.backbones.table import Scaling
+from tlcore.config import TrainConfig
 from tlcore.errors import RunError, TLError
 from tlcore.manifest import Manifest, SplitConfig
 from tlcore.work import Queue, Work
@@ -92,8 +95,68 @@ class Export:
         return cls(**values)
 
 
-Request = Intake | Examination | Export
-_KINDS: Mapping[str, type[Request]] = {kind.kind: kind for kind in (Intake, Examination, Export)}
+@dataclass(frozen=True, kw_only=True)
+class SafetyTest:
+    """Asks whether a way of varying photos turns one class into another.
+
+    Attributes:
+        dataset_id, version: Which photos.
+        augment: How they are varied.
+    """
+
+    kind: ClassVar[str] = "safety"
+    dataset_id: str
+    version: int
+    augment: AugmentConfig
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "augment": AugmentConfig.from_json(values["augment"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class RateSearch:
+    """Asks for a learning rate to begin with.
+
+    Attributes:
+        dataset_id, version: Which photos.
+        config: The settings of the run to come.
+    """
+
+    kind: ClassVar[str] = "rate"
+    dataset_id: str
+    version: int
+    config: TrainConfig
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**{**values, "config": TrainConfig.from_json(values["config"])})
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adoption:
+    """Asks for a network of the person's own to be checked and kept.
+
+    Attributes:
+        path: The `.keras` file.
+        scaling: How it wants its photos, one of `own.OWN_SCALINGS`; None to find out.
+        title: What a person reads; empty for the name of the file.
+    """
+
+    kind: ClassVar[str] = "adoption"
+    path: str
+    scaling: Scaling | None = None
+    title: str = ""
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**values)
+
+
+Request = Intake | Examination | Export | SafetyTest | RateSearch | Adoption
+_KINDS: Mapping[str, type[Request]] = {
+    kind.kind: kind for kind in (Intake, Examination, Export, SafetyTest, RateSearch, Adoption)
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,6 +182,11 @@ class Job(Work):
     def uploads(self) -> Path:
         """The folder for files that were uploaded for this job; it goes when they are taken in."""
         return self.folder / _UPLOADS
+
+    @property
+    def findings(self) -> Path:
+        """The JSON file with what was found, made or not."""
+        return self.folder / "findings.json"
 
     @property
     def product(self) -> Path:

@@ -10,6 +10,7 @@ from typing import TypeVar
 import numpy as np
 
 from tlcore import features, images
+from tlcore.augment import AugmentConfig, augment
 from tlcore.backbones import Trunk, TrunkFile
 from tlcore.dataset import photo_file
 from tlcore.decoded import DecodedCache
@@ -33,12 +34,23 @@ def loader(
     return load
 
 
+def varied(
+    load: Callable[[str], np.ndarray], config: AugmentConfig, seed: int, view: int
+) -> Callable[[str], np.ndarray]:
+    """Returns a function that gives view `view` of a photo, uint8 [h, w, 3], by its SHA-256."""
+    if view == 0:
+        return load
+    return lambda sha256: augment(load(sha256), config, seed=seed, view=view, key=sha256)
+
+
 def look(
     keys: Sequence[str],
     trunk: TrunkFile,
     workspace: Workspace,
     load: Callable[[str], np.ndarray],
     *,
+    view: str = features.PLAIN_VIEW,
+    trunks: features.Trunks | None = None,
     on_progress: Callable[[int, int, int], None],
     should_stop: Callable[[], bool],
 ) -> features.Extraction | None:
@@ -48,7 +60,9 @@ def look(
         keys: SHA-256 of each photo.
         trunk: The converted network.
         workspace: Has the cache.
-        load: Gives the decoded photo of a key.
+        load: Gives the decoded photo of a key, in that view.
+        view: Name of the view.
+        trunks: Open trunks to use; opened for this call where there are none.
         on_progress: Called with (done, total, remembered).
         should_stop: Asked after each batch.
 
@@ -59,13 +73,19 @@ def look(
         extraction = features.extract(
             keys,
             load,
-            features.Trunks(lambda: Trunk(trunk.path, threads=1)).embed,
+            (trunks or open_trunks(trunk)).embed,
             store,
+            view=view,
             on_progress=on_progress,
             should_stop=should_stop,
         )
         features.evict(workspace.feature_cache, keep=store.path)
     return extraction
+
+
+def open_trunks(trunk: TrunkFile) -> features.Trunks:
+    """Returns trunks of one thread each, for several calls of `look`."""
+    return features.Trunks(lambda: Trunk(trunk.path, threads=1))
 
 
 def in_threads(

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Literal
 import psutil
 from filelock import FileLock, Timeout
 
-from tlcore import runs
+from tlcore import hardware, runs
 from tlcore.config import DEFAULT_BACKBONE, TrainConfig
 from tlcore.errors import TLError
 from tlcore.workspace import Workspace, write_atomic
@@ -126,6 +126,9 @@ class Worker:
         """Works until it is idle for long, alone, or replaced by its successor."""
         with self._announced():
             self._say("importing")
+            # Before anything is computed: a graphics card cannot be told later how to use memory.
+            with contextlib.suppress(TLError):
+                hardware.save_statement(self._workspace)
             import_heavy()
             self._say("ready")
             lock = active_lock(self._workspace)
@@ -207,6 +210,7 @@ class Worker:
     def _prepare_default_backbone(self) -> bool:
         """Converts the default backbone while nobody waits; False when there is nothing to do."""
         from tlcore import backbones
+        from tlcore.backbones import speed
 
         if self._is_prepared:
             return False
@@ -217,6 +221,7 @@ class Worker:
             file = backbones.trunk_file(spec, weights, self._workspace)
             if not backbones.is_converted(file, self._workspace):
                 backbones.convert(spec, weights, self._workspace)
+                speed.measure(spec, file, self._workspace)
                 return True
         return False
 
