@@ -256,14 +256,7 @@ def class_in_view(dataset: Manifest, key: str) -> str:
 
 def next_step(dataset: Manifest) -> None:
     """Leads on to training."""
-    config = TrainConfig()
-    seconds = forecast.expected_seconds(
-        state.past_runs(),
-        backbone=config.backbone,
-        dataset_id=dataset.id,
-        photos=len(dataset.photos),
-        epochs=config.epochs,
-    )
+    seconds = forecast.of_dataset(dataset, TrainConfig()).seconds
     with st.container(key="next_step", horizontal=True, vertical_alignment="center"):
         if st.button(
             "Train on these photos",

@@ -21,13 +21,8 @@ def time_to_model(runs: list[tuple[Run, RunStatus]]) -> str:
     config = TrainConfig()
     if not past:
         return "In a short time"
-    seconds = forecast.expected_seconds(
-        past,
-        backbone=config.backbone,
-        dataset_id="",
-        photos=past[0].photos,
-        epochs=config.epochs,
-    )
+    photos = past[0].learn + past[0].aside
+    seconds = forecast.of_photos(config, photos, past).seconds
     return f"In about {about(seconds)}" if seconds else "In a short time"
 
 

@@ -14,14 +14,15 @@ from pathlib import Path
 import pytest
 from streamlit.testing.v1 import AppTest
 
-from pages._shared import forecast, wording
-from tlcore import dataset, events, job_process, jobs, runs, versions
+from pages._shared import wording
+from tlcore import dataset, events, job_process, jobs, runs, sweeps, versions
 from tlcore.checks import CATALOGUE
 from tlcore.dataset import Manifest
 from tlcore.edits import DeleteClass, Drop, RenameClass
 from tlcore.errors import TLError
 from tlcore.runs import Run
 from tlcore.spreadsheet import csv_bytes
+from tlcore.sweeps import Sweep, SweepConfig
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
 ROOT = Path(__file__).parent.parent
@@ -624,6 +625,125 @@ def test_a_deleted_run_can_be_brought_back(finished: Run) -> None:
     assert len(runs.list_runs(finished.workspace)) == before
 
 
+def in_line(workspace: Workspace, manifest: Manifest, count: int) -> list[str]:
+    config = SweepConfig(axes={"seed": range(count)})
+    return list(sweeps.create(workspace, manifest, config).run_ids)
+
+
+def test_waiting_runs_are_moved_and_cancelled(home: Workspace, nasty: Manifest) -> None:
+    first, second, third = in_line(home, nasty, 3)
+    app = opened("runs")
+    assert not app.exception
+    assert "3 runs wait" in texts(app)
+    app.button(key=f"down_{first}").click().run()
+    assert runs.queued_ids(home) == [second, first, third]
+    app.button(key=f"up_{third}").click().run()
+    assert runs.queued_ids(home) == [second, third, first]
+    app.button(key=f"cancel_{second}").click().run()
+    assert runs.load(home, second).status().state == "cancelled"
+    app.button(key="cancel_all").click().run()
+    assert runs.queued_ids(home) == []
+    assert not app.exception
+    assert "Waiting" not in [each.value for each in app.subheader]
+
+
+def test_a_long_line_is_shown_as_far_as_it_fits(home: Workspace, nasty: Manifest) -> None:
+    ids = in_line(home, nasty, 12)
+    app = opened("runs")
+    assert "And 4 more behind them" in texts(app)
+    assert f"cancel_{ids[8]}" not in buttons(app)
+
+
+def test_several_settings_are_started_at_once_and_open_their_table(
+    home: Workspace, nasty: Manifest
+) -> None:
+    app = opened("train", dataset=nasty.id)
+    assert app.button(key=f"start_sweep_{nasty.id}").disabled
+    field = app.multiselect(key=f"sweep_learning_rate_{nasty.id}_0.001")
+    field.set_value([0.001, 0.01]).run()
+    assert buttons(app)[f"start_sweep_{nasty.id}"] == "Start 2 runs"
+    app.button(key=f"start_sweep_{nasty.id}").click().run()
+    assert not app.exception
+    [sweep] = sweeps.list_sweeps(home)
+    assert [run.config.learning_rate for run in sweep.runs()] == [0.001, 0.01]
+    assert app.query_params["sweep"] in (sweep.id, [sweep.id])
+    assert titles(app) == ["Trying 2 settings"]
+
+
+def a_sweep(workspace: Workspace, manifest: Manifest) -> tuple[Sweep, list[Run]]:
+    config = SweepConfig(axes={"learning_rate": [0.001, 0.01], "mode": ["head", "finetune"]})
+    sweep = sweeps.create(workspace, manifest, config)
+    return sweep, sweep.runs()
+
+
+def a_result(correct: int, low: float, high: float) -> tuple[events.Event, ...]:
+    judged = events.Evaluated(
+        accuracy=correct / 100, interval=(low, high), correct=correct, total=100, best_epoch=2
+    )
+    return judged, events.Finished(seconds={"total": 8.0})
+
+
+def test_a_sweep_at_work_shows_what_is_known_and_cancels_the_rest(
+    home: Workspace, nasty: Manifest
+) -> None:
+    sweep, (first, second, *others) = a_sweep(home, nasty)
+    for event in a_result(90, 0.83, 0.94):
+        first.log.append(event)
+    second.log.append(events.Started(pid=1))
+    app = opened("runs", sweep=sweep.id)
+    assert not app.exception
+    assert titles(app) == ["Trying 4 settings"]
+    assert "1 done, 1 training, 2 waiting" in texts(app)
+    assert "the only one with a result so far" in texts(app)
+    app.button(key="cancel_rest").click().run()
+    assert [run.status().state for run in others] == ["cancelled", "cancelled"]
+    assert not second.wants_stop()
+
+
+def test_a_finished_sweep_claims_no_more_than_its_intervals_allow(
+    home: Workspace, nasty: Manifest
+) -> None:
+    sweep, found = a_sweep(home, nasty)
+    results = ((90, 0.83, 0.94), (85, 0.77, 0.91), (60, 0.50, 0.69), (88, 0.80, 0.93))
+    for run, result in zip(found, results, strict=True):
+        for event in a_result(*result):
+            run.log.append(event)
+    app = opened("runs", sweep=sweep.id)
+    assert not app.exception
+    assert titles(app) == ["The best of 4 runs: 90 % right"]
+    assert "Nothing beats it for certain" in texts(app)
+    assert "not shown to be better than 2 of the 3 others" in texts(app)
+    [table] = app.dataframe
+    assert list(table.value["right"]) == [90, 85, 60, 88]
+    assert list(table.value["how far"]) == ["Quick", "Quick", "Careful", "Careful"]
+    app.button(key="best_mistakes").click().run()
+    assert app.query_params["run"] in (found[0].id, [found[0].id])
+
+
+def test_a_sweep_without_any_result_says_so(home: Workspace, nasty: Manifest) -> None:
+    sweep, found = a_sweep(home, nasty)
+    for run in found:
+        run.log.append(events.Failed(kind="bug", message="m", hint="h"))
+    app = opened("runs", sweep=sweep.id)
+    assert not app.exception
+    assert titles(app) == ["None of the runs has a result"]
+    for run in found:
+        runs.delete(run)
+    app = opened("runs", sweep=sweep.id)
+    assert not app.exception
+    assert "its runs were deleted" in texts(app)
+    app.button(key="forget_sweep").click().run()
+    assert sweeps.list_sweeps(home) == []
+
+
+@pytest.mark.parametrize("value", HOSTILE)
+def test_a_sweep_that_is_not_there_gets_words_and_a_way_on(value: str, home: Workspace) -> None:
+    app = opened("runs", sweep=value)
+    assert not app.exception
+    assert "There is no sweep" in unescaped(texts(app))
+    assert "all_runs" in buttons(app)
+
+
 def test_rename_begins_with_the_name_the_run_has(finished: Run) -> None:
     app = opened("runs")
     app.button(key=f"rename_{finished.id}").click().run()
@@ -668,63 +788,6 @@ def test_a_long_name_loses_its_middle() -> None:
 def test_no_cell_of_a_csv_is_a_formula(name: str) -> None:
     text = csv_bytes([name, "n"], [[name, -0.5]]).decode("utf-8-sig")
     assert text == f"'{name},n\n'{name},-0.5\n"
-
-
-SECONDS = {"decode": 1.0, "features": 9.0, "head": 2.0, "evaluate": 0.5}
-
-
-def past(**changes: object) -> forecast.PastRun:
-    values = {
-        "backbone": "lite0",
-        "dataset_id": "a",
-        "photos": 100,
-        "epochs": 10,
-        "remembered": 0,
-        "seconds": SECONDS,
-    }
-    return forecast.PastRun(**(values | changes))
-
-
-def expected(*earlier: forecast.PastRun, dataset_id: str = "b", photos: int = 200) -> float | None:
-    return forecast.expected_seconds(
-        earlier, backbone="lite0", dataset_id=dataset_id, photos=photos, epochs=20
-    )
-
-
-def test_a_forecast_scales_what_an_earlier_run_took() -> None:
-    assert expected(past()) == pytest.approx(20 + 8 + 0.5)
-
-
-def test_photos_looked_at_before_cost_no_second_look() -> None:
-    assert expected(past(), dataset_id="a", photos=100) == pytest.approx(4 + 0.5)
-
-
-def test_nothing_is_forecast_that_was_never_measured() -> None:
-    assert expected() is None
-    assert expected(past(backbone="lite1")) is None
-    assert expected(past(remembered=100)) is None
-
-
-def test_the_bar_only_moves_forward_through_the_stages() -> None:
-    shares = forecast.weights([past()], backbone="lite0", dataset_id="b", epochs=10)
-    assert sum(shares.values()) == pytest.approx(1.0)
-    steps = [(stage, done, 10) for stage in shares for done in (0, 5, 10)]
-    moved = [forecast.share_done(*step, shares) for step in steps]
-    assert moved == sorted(moved)
-    assert (moved[0], moved[-1]) == (0.0, pytest.approx(1.0))
-
-
-def test_more_epochs_and_remembered_photos_move_the_bar_to_the_training() -> None:
-    few = forecast.weights([past()], backbone="lite0", dataset_id="b", epochs=10)
-    many = forecast.weights([past()], backbone="lite0", dataset_id="b", epochs=1000)
-    known = forecast.weights([past()], backbone="lite0", dataset_id="a", epochs=10)
-    assert few["train"] < known["train"] < many["train"]
-
-
-def test_the_time_left_grows_by_a_fifth_at_most() -> None:
-    assert forecast.calmed(None, 40.0) == 40.0
-    assert forecast.calmed(10.0, 4.0) == 4.0
-    assert forecast.calmed(10.0, 40.0) == 12.0
 
 
 # The web process

@@ -6,61 +6,85 @@ are the same in every state.
 
 from __future__ import annotations
 
-from typing import Literal
+import os
+from dataclasses import replace
+from typing import Any, Literal
 
 import streamlit as st
 
-from _shared import charts, errors, forecast, results, starting, state
-from _shared.places import JUDGE, TRAIN, TRY
-from _shared.scene import Scene
-from _shared.state import DATASET, LIKE, RUN
+from _shared import charts, errors, forecast, load, results, starting, state
+from _shared.charts import Axis
+from _shared.places import JUDGE, PHOTOS, TRAIN, TRY
+from _shared.scene import LEARNING, Scene
+from _shared.state import ADVICE, DATASET, LIKE, RUN
 from _shared.wording import about, count, counted, duration, ordinal, percent, plain, span
 from tlcore import runs
 from tlcore.backbones import BACKBONES, is_ready
+from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
+from tlcore.diagnosis import Diagnosis
 from tlcore.errors import RunError, TLError
-from tlcore.events import Evaluated, RunStatus
-from tlcore.executors import LocalExecutor
+from tlcore.events import EpochEnded, Evaluated, RunStatus
+from tlcore.forecast import calmed
 from tlcore.runs import Run
 
 _TICK_SECONDS = 0.3
 _WORTH_SAYING = 0.05
 _LOG_CHARACTERS = 4_000
 _MANY = 1_000
-_STAGES = (
-    ("queued", "Waiting"),
-    ("prepare", "Getting ready"),
-    ("decode", "Photos read"),
-    ("features", "Photos looked at"),
-    ("train", "Training"),
-    ("evaluate", "Judging"),
-    ("pack", "Packing the model"),
-)
+_STAGES = {
+    "queued": "Waiting",
+    "prepare": "Getting ready",
+    "decode": "Photos read",
+    "features": "Photos looked at",
+    "views": "Varied copies looked at",
+    "train": "Last layer trained",
+    "boundary": "Photos kept half-way",
+    "tune": "Network tuned",
+    "evaluate": "Judging",
+    "pack": "Packing the model",
+}
 _BADGES: dict[str, tuple[str, str, results.BadgeColour]] = {
     "queued": ("Waiting", "schedule", "gray"),
     "prepare": ("Getting ready", "hourglass_top", "gray"),
     "decode": ("Reading photos", "image", "primary"),
     "features": ("Looking at photos", "visibility", "primary"),
     "train": ("Training", "model_training", "primary"),
+    "views": ("Training", "model_training", "primary"),
+    "boundary": ("Looking at photos", "visibility", "primary"),
+    "tune": ("Tuning", "tune", "primary"),
     "evaluate": ("Judging", "fact_check", "primary"),
     "pack": ("Packing", "inventory_2", "green"),
     "finished": ("Done", "check", "green"),
     "cancelled": ("Stopped", "stop_circle", "gray"),
     "failed": ("Failed", "error", "red"),
 }
+_COUNTED = {
+    "decode": "Reading photos",
+    "features": "The frozen network looks at each photo once",
+    "views": "Looking at varied copies",
+    "boundary": "Keeping what the frozen part makes of each photo",
+}
+_AT_WORK = ("decode", "features", "train", "views", "boundary", "tune")
+_TUNES = {
+    "finetune": "Tuning the last blocks",
+    "full": "Tuning the whole network",
+    "scratch": "Training the whole network",
+}
+_MOST_SMOOTHING = 0.95
+_NEARLY = 0.99
 
 
 def panel(run: Run, dataset: Manifest | None) -> None:
     """Shows a run; while it works, again twice a second."""
     before = run.status()
-    past = state.past_runs()
-    shares = state.shares_of(run, past)
-    is_first = all(each.backbone != run.config.backbone for each in past)
+    expected = forecast.of_run(run, dataset)
+    is_first = all(each.config.backbone != run.config.backbone for each in state.past_runs())
 
     @st.fragment(run_every=_TICK_SECONDS if before.is_active else None)
     def tick() -> None:
         status = run.status()
-        scene = Scene(run=run, status=status, dataset=dataset, shares=shares, is_first=is_first)
+        scene = Scene(run=run, status=status, dataset=dataset, expected=expected, is_first=is_first)
         _draw(scene)
         if (before.is_active, before.has_model) != (status.is_active, status.has_model):
             st.rerun()
@@ -80,8 +104,11 @@ def _draw(scene: Scene) -> None:
             _top(scene)
         if scene.status.epochs or scene.status.is_active:
             _curves(scene)
+        _log(scene)
     with narrow:
         _stages(scene)
+        _load(scene)
+        _advise(scene)
         for warning in scene.status.warnings:
             st.warning(
                 f"{plain(warning.message, 300)} {plain(warning.hint, 300)}",
@@ -107,7 +134,7 @@ def _words(scene: Scene) -> tuple[str, str, str]:
     return (
         "Training",
         "It keeps going if you close this tab.",
-        f"{percent(scene.share_done)} trained",
+        f"{percent(_share_shown(scene))} trained",
     )
 
 
@@ -124,10 +151,21 @@ def _measured(scene: Scene, result: Evaluated) -> str:
         f"between {span(result.interval, result.total, 'and')} %."
     )
     if scene.status.state == "cancelled" and scene.status.epochs:
-        last = scene.status.epochs[-1].epoch
-        kept = f"the best so far, epoch {result.best_epoch}, is kept and can be used"
-        return f"Stopped at epoch {last}; {kept}. {words}"
+        last = scene.status.epochs[-1]
+        tuning = "tuning epoch" if last.phase == "tail" else "epoch"
+        kept = f"the best so far, {_best_words(result)}, is kept and can be used"
+        return f"Stopped at {tuning} {last.epoch}; {kept}. {words}"
     return words
+
+
+def _best_words(result: Evaluated) -> str:
+    if result.best_phase == "tail":
+        return f"tuning epoch {result.best_epoch}"
+    return f"epoch {result.best_epoch}"
+
+
+def _best_title(phase: str) -> str:
+    return "Best tuning epoch" if phase == "tail" else "Best epoch"
 
 
 def _head(scene: Scene) -> None:
@@ -167,30 +205,30 @@ def _top(scene: Scene) -> None:
     elif status.state == "cancelled":
         _again(scene)
     else:
-        st.progress(scene.share_done, _sentence(scene) + scene.silence())
+        st.progress(_share_shown(scene), _sentence(scene) + scene.silence())
         _metrics(scene)
 
 
 def _sentence(scene: Scene) -> str:
     """Says what it does, for the bar."""
-    status = scene.status
-    photos = f"{count(status.done)} of {count(status.total)}"
-    match scene.phase:
-        case "queued":
-            return _queue_words(scene.run)
-        case "decode":
-            return f"Reading photos: {photos}"
-        case "features":
-            known = f" ({count(status.remembered)} remembered from before)"
-            words = f"The frozen network looks at each photo once: {photos}"
-            return words + (known if status.remembered else "")
-        case "train":
-            epochs = f"epoch {count(len(status.epochs))} of {count(scene.run.config.epochs)}"
-            return f"Training the new last layer: {epochs}"
-        case "evaluate":
-            return f"Judging on the {counted(scene.set_aside, 'photo')} set aside"
+    status, config = scene.status, scene.run.config
+    if words := _COUNTED.get(scene.phase):
+        known = f" ({count(status.remembered)} remembered from before)" if status.remembered else ""
+        return f"{words}: {count(status.done)} of {count(status.total)}{known}"
+    if scene.phase in LEARNING:
+        phase = LEARNING[scene.phase]
+        words = "Training the new last layer" if phase == "head" else _TUNES.get(config.mode, "")
+        return f"{words}: {_epochs_of(scene, phase)}"
+    if scene.phase == "queued":
+        return _queue_words(scene.run)
+    if scene.phase == "evaluate":
+        return f"Judging on the {counted(scene.set_aside, 'photo')} set aside"
     first = " (first time: preparing the network, once)" if scene.is_first else ""
     return f"Getting ready{first}"
+
+
+def _epochs_of(scene: Scene, phase: str) -> str:
+    return f"epoch {count(len(scene.epochs(phase)))} of {count(scene.planned(phase))}"
 
 
 def _queue_words(run: Run) -> str:
@@ -209,15 +247,16 @@ def _metrics(scene: Scene) -> None:
     speed, unit = scene.speed()
     left = _time_left(scene)
     with st.grid(4, min_column_width=140):
-        if scene.phase in ("decode", "features", "train"):
+        if scene.phase in _AT_WORK:
             st.metric("Time left", about(left) if left is not None else "...", border=True)
-        if scene.phase == "train" or best:
+        if scene.phase in LEARNING or best:
             share = percent(best.val_accuracy, scene.set_aside) if best else "..."
             told = "Share named right among the photos set aside, at the best epoch so far."
             st.metric("Right so far", share, border=True, help=told)
             told = "The epoch with the lowest loss on the photos set aside. It is the one kept."
-            st.metric("Best epoch", best.epoch if best else "...", border=True, help=told)
-        if scene.phase in ("decode", "features", "train"):
+            number = best.epoch if best else "..."
+            st.metric(_best_title(best.phase if best else "head"), number, border=True, help=told)
+        if scene.phase in _AT_WORK:
             shown = f"{count(round(speed))} /s" if speed else "..."
             st.metric("Speed", shown, border=True, help=f"{unit} a second, measured now.")
     if status.state == "queued":
@@ -228,10 +267,32 @@ def _time_left(scene: Scene) -> float | None:
     new = scene.seconds_left()
     if new is None:
         return None
-    kept_for, shown = st.session_state.get(state.TIME_LEFT, (None, None))
-    calm = forecast.calmed(shown if kept_for == scene.run.id else None, new)
-    st.session_state[state.TIME_LEFT] = (scene.run.id, calm)
-    return calm
+    shown, _ = _shown_before(scene)
+    return _remember(scene, calmed(shown, new), None)[0]
+
+
+def _share_shown(scene: Scene) -> float:
+    """Returns how far the bar is; it never goes back."""
+    _, shown = _shown_before(scene)
+    now = max(shown or 0.0, min(scene.share_done, _NEARLY))
+    return _remember(scene, None, now)[1] or 0.0
+
+
+def _shown_before(scene: Scene) -> tuple[float | None, float | None]:
+    """Returns time left and share done as last shown of this attempt of the run."""
+    kept = st.session_state.get(state.TIME_LEFT)
+    if kept and kept[:2] == (scene.run.id, scene.status.started_at):
+        return kept[2], kept[3]
+    return None, None
+
+
+def _remember(
+    scene: Scene, left: float | None, share: float | None
+) -> tuple[float | None, float | None]:
+    before = _shown_before(scene)
+    now = (before[0] if left is None else left, before[1] if share is None else share)
+    st.session_state[state.TIME_LEFT] = (scene.run.id, scene.status.started_at, *now)
+    return now
 
 
 def _result(scene: Scene, result: Evaluated) -> None:
@@ -248,7 +309,8 @@ def _result(scene: Scene, result: Evaluated) -> None:
     spent = _seconds_to_result(scene.status)
     with figures, st.grid(2, min_column_width=120, height="stretch"):
         st.metric("Took", duration(spent) if spent else "...", border=True, height="stretch")
-        st.metric("Best epoch", result.best_epoch, border=True, height="stretch")
+        title = _best_title(result.best_phase)
+        st.metric(title, result.best_epoch, border=True, height="stretch")
     _next_steps(scene)
 
 
@@ -265,7 +327,23 @@ def _next_steps(scene: Scene) -> None:
             st.switch_page(JUDGE.file, query_params=run)
         if st.button("Try a photo", icon=TRY.icon, key="to_try"):
             st.switch_page(TRY.file, query_params=run)
+        if scene.status.state == "cancelled":
+            _go_on_button(scene, f"Go on from {_last_epoch(scene)}")
         _change_button(scene)
+
+
+def _last_epoch(scene: Scene) -> str:
+    last = scene.status.epochs[-1]
+    return f"{'tuning ' if last.phase == 'tail' else ''}epoch {last.epoch}"
+
+
+def _go_on_button(scene: Scene, label: str, *, primary: bool = False) -> None:
+    """Offers to go on with what was done, epochs included."""
+    kind: Literal["primary", "secondary"] = "primary" if primary else "secondary"
+    if st.button(label, type=kind, icon=":material/resume:", key="go_on"):
+        with errors.shown():
+            runs.enqueue(scene.run, resume=True)
+            st.rerun()
 
 
 def _change_button(scene: Scene, *, primary: bool = False) -> None:
@@ -278,21 +356,56 @@ def _change_button(scene: Scene, *, primary: bool = False) -> None:
 
 
 def _again(scene: Scene) -> None:
-    """Offers to start it again; where its network is missing, another one comes first."""
+    """Offers to go on or to start again; where its network is missing, another one comes first."""
     spec = BACKBONES.get(scene.run.config.backbone)
     is_missing = scene.status.state == "failed" and spec is not None and not is_ready(spec)
     changes_first = is_missing and scene.dataset is not None
+    smaller = _offered(scene)
     with st.container(horizontal=True):
-        if st.button(
-            "Start again",
-            type="secondary" if changes_first else "primary",
-            icon=":material/replay:",
-            key="again",
-        ):
-            with errors.shown():
-                LocalExecutor().start(scene.run)
-                st.rerun()
+        if smaller is not None:
+            _smaller_button(scene, smaller)
+        if scene.status.epochs:
+            failed = scene.status.state == "failed"
+            label = "Go on unchanged" if failed else f"Go on from {_last_epoch(scene)}"
+            _go_on_button(scene, label, primary=smaller is None and not changes_first)
+        elif smaller is None:
+            _again_button(scene, primary=not changes_first)
         _change_button(scene, primary=changes_first)
+
+
+def _again_button(scene: Scene, *, primary: bool) -> None:
+    kind: Literal["primary", "secondary"] = "primary" if primary else "secondary"
+    if st.button("Start again", type=kind, icon=":material/replay:", key="again"):
+        with errors.shown():
+            runs.enqueue(scene.run)
+            st.rerun()
+
+
+def _offered(scene: Scene) -> TrainConfig | None:
+    """Returns the settings that a failure offers to go on with, if it does and they are sound."""
+    offer: dict[str, Any] = dict(scene.status.failed.offer) if scene.status.failed else {}
+    if scene.dataset is None or "batch_size" not in offer:
+        return None
+    config = scene.run.config
+    is_tail = bool(scene.status.epochs) and scene.status.epochs[-1].phase == "tail"
+    try:
+        if is_tail or scene.status.stage == "tune":
+            return replace(config, tail=replace(config.tail, batch_size=offer["batch_size"]))
+        return replace(config, batch_size=offer["batch_size"])
+    except TLError:
+        return None
+
+
+def _smaller_button(scene: Scene, config: TrainConfig) -> None:
+    """Offers a run with smaller batches; what was looked at is remembered."""
+    tail, before = config.tail.batch_size, scene.run.config.tail.batch_size
+    size = tail if tail != before else config.batch_size
+    label = f"Go on with batch size {count(size)}"
+    if st.button(label, type="primary", icon=":material/resume:", key="smaller"):
+        with errors.shown():
+            if scene.dataset is not None:
+                run = state.start_run(scene.dataset, config)
+                st.switch_page(TRAIN.file, query_params={RUN: run.id})
 
 
 def _failed(scene: Scene) -> None:
@@ -304,16 +417,22 @@ def _failed(scene: Scene) -> None:
     st.markdown(f"#### :red[:material/error:] {plain(problem.message, 600)}")
     st.markdown(plain(problem.hint, 600))
     _again(scene)
+
+
+def _log(scene: Scene) -> None:
+    """Shows what the training program wrote, which is little unless something went wrong."""
     with st.expander("What the log says", icon=":material/terminal:"):
-        st.code(_log(scene.run), language=None, wrap_lines=True)
+        st.code(_log_text(scene.run), language=None, wrap_lines=True)
 
 
-def _log(run: Run) -> str:
+def _log_text(run: Run) -> str:
     try:
-        text = (run.folder / "worker.log").read_text(encoding="utf-8", errors="replace")
+        with (run.folder / "worker.log").open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - _LOG_CHARACTERS))
+            text = file.read().decode("utf-8", errors="replace")
     except OSError:
-        return "The log is empty."
-    return text[-_LOG_CHARACTERS:] or "The log is empty."
+        text = ""
+    return text or "The log is empty."
 
 
 def _curves(scene: Scene) -> None:
@@ -321,34 +440,156 @@ def _curves(scene: Scene) -> None:
         '<div class="tl-legend"><span><i></i>photos set aside</span>'
         '<span><i class="tl-dashed"></i>photos it learns from</span></div>'
     )
-    best = scene.status.best_epoch
+    epochs = scene.status.epochs
+    axis = _axis(scene)
+    # What the controls below say is known before they are drawn.
+    smoothing = float(st.session_state.get("smoothing") or 0.0)
     charts.curves(
-        scene.status.epochs,
-        last=scene.run.config.epochs,
-        best=best.epoch if best else None,
-        classes=len(scene.dataset.classes) if scene.dataset else 2,
+        epochs,
+        axis=axis,
+        best=_kept_epoch(scene),
+        classes=scene.classes,
+        smoothing=smoothing,
     )
     st.caption(
         "Watch the solid line: it is measured on photos the model never learned from. When it "
         "stops improving while the dashed line goes on, the model is memorising."
     )
+    with st.container(key="curve_controls", horizontal=True, vertical_alignment="bottom"):
+        st.slider(
+            "Smoothing",
+            0.0,
+            _MOST_SMOOTHING,
+            step=0.05,
+            key="smoothing",
+            width=220,
+            help="Calms the drawn curves, to see where they lead. What was measured stays, pale.",
+        )
+        active = scene.status.is_active
+        told = any(each.batch_losses for each in epochs)
+        by_step = st.toggle("Each step", key="by_step", disabled=not (active or told))
+        told = any(each.learning_rate for each in epochs)
+        by_rate = st.toggle("Learning rate", key="by_rate", disabled=not (active or told))
+    if by_step:
+        charts.steps(epochs, axis=axis, smoothing=smoothing)
+    if by_rate:
+        config = scene.run.config
+        highest = max(config.learning_rate, config.tail.learning_rate if axis.tail else 0.0)
+        charts.learning_rate(epochs, axis=axis, highest=highest)
+
+
+def _axis(scene: Scene) -> Axis:
+    """Returns where the epochs lie: where tuning began early, it follows at once."""
+    config = scene.run.config
+    if config.mode == "head":
+        return Axis(head=config.epochs)
+    done = scene.epochs("head")
+    has_tail = bool(scene.epochs("tail")) or scene.status.stage in ("boundary", "tune")
+    return Axis(head=len(done) if has_tail else config.epochs, tail=config.tail.epochs)
+
+
+def _kept_epoch(scene: Scene) -> EpochEnded | None:
+    """Returns the epoch whose weights are kept, as far as it is known."""
+    result = scene.status.evaluated
+    if result is None:
+        return scene.status.best_epoch
+    same = (epoch for epoch in scene.epochs(result.best_phase) if epoch.epoch == result.best_epoch)
+    return next(same, None)
+
+
+def _load(scene: Scene) -> None:
+    """Says what the training program takes of this computer."""
+    now = load.of(scene.status)
+    if now is None:
+        return
+    cores = "" if now.cores is None else f"{now.cores:.1f} of {now.all_cores} cores and "
+    st.caption(
+        f":material/memory: It uses {cores}{now.memory / 1e9:.1f} of "
+        f"{now.all_memory / 1e9:.0f} GB memory."
+    )
+
+
+_LOOKS: dict[str, tuple[str, str]] = {
+    "improving": ("trending_up", "primary"),
+    "overfitting": ("call_split", "orange"),
+    "learning_rate_too_high": ("show_chart", "orange"),
+    "learning_rate_too_low": ("hourglass_bottom", "orange"),
+    "stuck": ("do_not_disturb_on", "orange"),
+    "done": ("flag", "primary"),
+}
+
+
+def _advise(scene: Scene) -> None:
+    """Says what the curves say, with the button that does something about it."""
+    found = scene.diagnosis()
+    if found is None:
+        return
+    icon, colour = _LOOKS[found.kind]
+    with st.container(key="card_advice"):
+        st.markdown(f":{colour}[:material/{icon}:] {found.sentence}")
+        _advice_button(scene, found)
+
+
+def _advice_button(scene: Scene, found: Diagnosis) -> None:
+    advice = found.advice
+    may_go_on = scene.status.state == "cancelled" and found.kind == "improving"
+    if advice is None or scene.dataset is None or may_go_on:
+        return
+    if advice.opens == "photos":
+        page, address = PHOTOS.file, {DATASET: scene.dataset.id}
+    elif advice.apply(scene.run.config) == scene.run.config:
+        return
+    else:
+        page = TRAIN.file
+        address = {DATASET: scene.dataset.id, LIKE: scene.run.id, ADVICE: advice.name}
+    if st.button(advice.label, icon=":material/auto_fix_high:", key="advice"):
+        st.switch_page(page, query_params=address)
 
 
 def _stages(scene: Scene) -> None:
     status = scene.status
     st.markdown("**Stages**")
-    reached = scene.phase if scene.phase in dict(_STAGES) else status.stage or "queued"
-    order = [name for name, _ in _STAGES]
+    stages = _stages_of(scene)
+    reached = scene.phase if scene.phase in stages else status.stage or "queued"
     ended = status.state == "finished" or (status.state == "cancelled" and status.evaluated)
-    for number, (name, title) in enumerate(_STAGES):
-        position = order.index(reached)
-        done = bool(ended) or number < position
-        here = number == position and status.is_active
-        icon = "check_circle" if done else "progress_activity" if here else "circle"
-        if number == position and not done and not here:
-            icon = "cancel"
-        fact = _stage_fact(scene, name, done or here)
-        st.expander(f"{title} :gray[{fact}]", type="step", icon=f":material/{icon}:")
+    for name in stages:
+        share = 1.0 if ended else _stage_share(scene, name, stages, reached)
+        is_here = name == reached or (0 < share < 1 and status.state != "queued")
+        icon = "circle"
+        if share >= 1:
+            icon = "check_circle"
+        elif is_here:
+            icon = "progress_activity" if status.is_active else "cancel"
+        fact = _stage_fact(scene, name, is_here or share >= 1)
+        st.expander(f"{_STAGES[name]} :gray[{fact}]", type="step", icon=f":material/{icon}:")
+
+
+def _stage_share(scene: Scene, name: str, stages: list[str], reached: str) -> float:
+    """Returns how much of a stage lies behind, 0 to 1."""
+    if name in scene.expected.shares or name in ("train", "views"):
+        if reached == "queued":
+            return 0.0
+        if reached == "pack":
+            return 1.0
+        done = scene.stage_done(name)
+        return min(done, 0.99) if name == reached else done
+    return 1.0 if stages.index(name) < stages.index(reached) else 0.0
+
+
+def _stages_of(scene: Scene) -> list[str]:
+    """Returns the stages that a run has with its settings, and any other it has reached."""
+    config = scene.run.config
+    left_out = set()
+    if not (config.views and config.augment.changes_pictures):
+        left_out.add("views")
+    if config.mode != "finetune":
+        left_out.add("boundary")
+    if config.mode == "head":
+        left_out.add("tune")
+    if config.mode == "scratch":
+        left_out |= {"features", "train"}
+    seen = {scene.status.stage, *scene.status.stage_seconds}
+    return [name for name in _STAGES if name not in left_out or name in seen]
 
 
 def _stage_fact(scene: Scene, name: str, reached: bool) -> str:
@@ -358,7 +599,9 @@ def _stage_fact(scene: Scene, name: str, reached: bool) -> str:
     if name == "queued":
         waited = (status.started_at or state.now()) - (status.queued_at or state.now())
         return duration(waited) if waited >= _WORTH_SAYING else ""
-    if name == "train" and scene.phase == "train":
-        return f"epoch {len(status.epochs)} of {scene.run.config.epochs}"
+    if name in LEARNING and scene.phase == name:
+        return f"{_epochs_of(scene, LEARNING[name])}"
+    if name == "views" and scene.phase == name:
+        return f"{count(status.done)} of {count(status.total)}"
     spent = status.stage_seconds.get(name)
     return duration(spent) if spent and spent >= _WORTH_SAYING else ""

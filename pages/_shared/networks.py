@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from _shared import state
+from _shared import state, trials
 from _shared.draft import Draft
 from _shared.wording import plain
 from tlcore.backbones import BACKBONES, BackboneSpec, is_ready, own, speed
@@ -48,6 +48,7 @@ def ask(draft: Draft, dataset: Manifest) -> BackboneSpec:
         draft["backbone"] = next(iter(specs))
     _advice(draft, dataset, specs)
     shown = _filtered(draft, specs)
+    trials.own_network(draft)
     draft["backbone"] = _table(draft, shown)
     return specs[draft["backbone"]]
 

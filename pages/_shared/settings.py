@@ -6,11 +6,11 @@ from dataclasses import dataclass
 
 import streamlit as st
 
-from _shared import errors, fields, how_far, networks, state, sweep, variation
+from _shared import errors, fields, forecast, how_far, networks, state, sweep, trials, variation
 from _shared.draft import Draft, draft_of
 from _shared.state import ADVICE, LIKE
 from _shared.wording import about, count, gigabytes, plain
-from tlcore import diagnosis, forecast, hardware, runs
+from tlcore import diagnosis, hardware, runs
 from tlcore.backbones import BackboneSpec, is_ready
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
@@ -52,6 +52,7 @@ def ask(dataset: Manifest) -> Asked:
     draft = draft_of(f"{dataset.id}_{like}_{advice}", lambda: _start(like, advice))
     spec = networks.ask(draft, dataset)
     how_far.ask(draft, spec, len(dataset.classes))
+    rates = st.container()
     variation.ask(draft)
     copies = st.container()
     with st.expander("More settings", icon=":material/tune:"):
@@ -62,6 +63,9 @@ def ask(dataset: Manifest) -> Asked:
         return Asked(spec=spec, config=None, problem=problem)
     with copies:
         variation.preview(dataset, config, spec.size)
+        trials.safety(dataset, config)
+    with rates:
+        trials.learning_rate(dataset, config, draft)
     return Asked(spec=spec, config=config)
 
 
@@ -130,7 +134,7 @@ def _announce_download(spec: BackboneSpec) -> None:
 
 
 def _forecast(dataset: Manifest, config: TrainConfig) -> None:
-    expected = forecast.of_run(dataset, config, state.workspace(), state.past_runs())
+    expected = forecast.of_dataset(dataset, config)
     with st.grid(2, min_column_width=110):
         if expected.seconds is not None:
             st.metric("Time", f"≈ {about(expected.seconds)}", help=plain(expected.reason, 300))

@@ -4,27 +4,26 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
 import streamlit as st
 
-from _shared import forecast
-from _shared.forecast import PastRun
 from _shared.places import PHOTOS
-from tlcore import events, runs, versions
+from tlcore import events, forecast, runs, versions
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest, load_manifest
 from tlcore.errors import TLError
-from tlcore.events import RunStatus, StageMoved
+from tlcore.events import RunStatus
 from tlcore.executors import LocalExecutor
+from tlcore.forecast import PastRun
 from tlcore.jobs import Job
 from tlcore.runs import Run
 from tlcore.workspace import Workspace, is_id
 
 # In the address.
 DATASET, RUN, LIKE = "dataset", "run", "like"
+ADVICE = "advice"  # with LIKE: a key of diagnosis.ADVICE
 INTAKE, ISSUE = "intake", "issue"
 
 # In the session.
@@ -36,10 +35,11 @@ ANSWERS = "answers"  # dict[(run id, photo key), answer] on Try
 SAMPLES_SHOWN = "samples_shown"  # run id whose three photos are shown on Try
 CAMERA = "camera"  # bool: the camera is open on Try
 DELETED = "deleted"  # (run id, name) of the run that can be brought back
+ADOPTION = "adoption"  # str: the job that looks into a network of the person's own
 DIALOG = "dialog"  # bool: whether one is open
 TOLD = "told"  # str: what an edit just did, or None
 REFUSED = "refused"  # TLError of the last edit, or None
-TIME_LEFT = "time_left"  # (run id, stage, seconds) last shown
+TIME_LEFT = "time_left"  # (run id, its start, seconds, share done) last shown
 
 _NEWEST = 40
 _NEWEST_DATASETS = 5
@@ -189,28 +189,7 @@ def _read(
 ) -> tuple[RunStatus, PastRun | None]:
     said = _run.events()
     status = events.status(said)
-    if status.finished is None or not status.epochs:
-        return status, None
-    looks = [each for each in said if isinstance(each, StageMoved) and each.stage == "features"]
-    past = PastRun(
-        backbone=_run.config.backbone,
-        dataset_id=_run.dataset_id,
-        photos=looks[-1].total if looks else 0,
-        epochs=_run.config.epochs,
-        remembered=looks[-1].remembered if looks else 0,
-        seconds=status.finished.seconds,
-    )
-    return status, past
-
-
-def shares_of(run: Run, past: Sequence[PastRun]) -> dict[str, float]:
-    """Returns what share of the way to its result each stage of a run takes."""
-    return forecast.weights(
-        past,
-        backbone=run.config.backbone,
-        dataset_id=run.dataset_id,
-        epochs=run.config.epochs,
-    )
+    return status, forecast.past_run(_run.config, _run.dataset_id, said)
 
 
 def now() -> float:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import streamlit as st
 
-from _shared import forecast, state
+from _shared import forecast
 from _shared.places import JOURNEY, JUDGE, PHOTOS, TRAIN, Place
 from _shared.state import View
 from _shared.wording import count, duration, percent, plain, span
 from tlcore.backbones import BACKBONES
 from tlcore.errors import TLError
 from tlcore.evaluate import load_evaluation
+from tlcore.forecast import share_done
 from tlcore.pipeline import EVALUATION
 
 
@@ -70,9 +71,8 @@ def _train_fact(view: View) -> str:
     if view.run is None or view.status is None:
         return ""
     if view.status.is_active and not view.has_model:
-        shares = state.shares_of(view.run, ())
-        status = view.status
-        done = forecast.share_done(status.stage, status.done, status.total, shares)
+        expected = forecast.of_run(view.run, view.dataset)
+        done = share_done(view.status, view.run.config, expected.shares)
         return f"training, {percent(done)}"
     spec = BACKBONES.get(view.run.config.backbone)
     name = spec.title.removeprefix("EfficientNet-") if spec else view.run.config.backbone

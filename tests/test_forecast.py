@@ -1,0 +1,347 @@
+"""What a run will take, from what finished ones took."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from tlcore import events, forecast, runs
+from tlcore.augment.settings import PRESETS
+from tlcore.backbones import find
+from tlcore.config import TailConfig, TrainConfig
+from tlcore.dataset import Manifest
+from tlcore.forecast import Forecast, Known, PastRun, Plan
+from tlcore.workspace import Workspace
+
+LITE0 = TrainConfig(epochs=10)
+SECONDS = {"decode": 1.0, "features": 10.0, "head": 3.0, "evaluate": 0.5, "bundle": 4.0}
+
+
+def past(config: TrainConfig = LITE0, **changes: object) -> PastRun:
+    """80 photos to learn from: 100 decoded in 1 s, looked at in 10 s; 10 epochs of 0.2 s."""
+    values = {
+        "config": config,
+        "dataset_id": "a",
+        "learn": 80,
+        "aside": 20,
+        "decoded": 100,
+        "looked": 100,
+        "head_epochs": 10,
+        "head_epoch": 0.2,
+        "head_start": 1.0,
+        "seconds": SECONDS,
+        "preparing": 0.25,
+        "result": 14.75,
+        "packing": 3.5,
+    }
+    return PastRun(**(values | changes))  # type: ignore[arg-type]
+
+
+def planned(config: TrainConfig = LITE0, **changes: object) -> Plan:
+    values = {"config": config, "dataset_id": "b", "learn": 160, "aside": 40}
+    return Plan(**(values | changes))  # type: ignore[arg-type]
+
+
+def told(plan: Plan, *earlier: PastRun, milliseconds: float | None = None) -> Forecast:
+    return forecast.forecast(plan, earlier, milliseconds=milliseconds)
+
+
+def test_a_forecast_scales_what_an_earlier_run_took() -> None:
+    found = told(planned(), past())
+    # 80 photos in 3 steps took 0.2 s an epoch; 160 photos are 5 steps.
+    head = 1.0 + 10 * 0.2 * (5 / 3 + 2) / 2
+    expected = {
+        "prepare": 0.25,
+        "decode": 2.0,
+        "features": 20.0,
+        "train": head,
+        "evaluate": 14.75 - 0.25 - 14.0,
+    }
+    assert found.stages == pytest.approx(expected)
+    assert found.seconds == pytest.approx(sum(expected.values()))
+    assert found.packing_seconds == 3.5
+    assert found.reason == "From what earlier runs of this network took on this computer."
+    assert sum(found.shares.values()) == pytest.approx(1.0)
+
+
+def test_what_is_remembered_costs_nothing() -> None:
+    found = told(planned(known=Known(decoded=1.0, plain=1.0)), past())
+    assert (found.stages["decode"], found.stages["features"]) == (0.0, 0.0)
+    half = told(planned(known=Known(plain=0.5)), past())
+    assert half.stages["features"] == pytest.approx(10.0)
+
+
+def test_nothing_is_forecast_that_was_never_measured() -> None:
+    nothing = told(planned())
+    assert (nothing.seconds, nothing.packing_seconds) == (None, None)
+    other = told(planned(TrainConfig(backbone="efficientnet_lite1")), past())
+    assert other.seconds is None
+    assert other.reason == (
+        "This network was not measured on this computer yet; the first run tells."
+    )
+    assert sum(other.shares.values()) == pytest.approx(1.0)
+
+
+def test_a_measured_speed_stands_in_for_a_first_run() -> None:
+    lite1 = TrainConfig(backbone="efficientnet_lite1", epochs=10)
+    found = told(planned(lite1), past(), milliseconds=10.0)
+    assert found.stages["features"] == pytest.approx(200 * 0.010 * 1.1)
+    assert found.reason.startswith("From the measured speed of this network")
+
+
+def test_a_network_not_yet_prepared_takes_its_time_by_its_size() -> None:
+    lite1 = TrainConfig(backbone="efficientnet_lite1", epochs=10)
+    slow = past(seconds=SECONDS | {"convert": 8.0})
+    plan = planned(lite1, is_converted=False)
+    found = told(plan, slow, milliseconds=10.0)
+    sizes = find("efficientnet_lite1").megabytes / find("efficientnet_lite0").megabytes
+    assert found.stages["prepare"] == pytest.approx(0.25 + 8.0 * sizes)
+    assert told(plan, past(), milliseconds=10.0).seconds is None
+
+
+def test_each_copy_is_one_more_look_at_the_photos_it_learns_from() -> None:
+    varied = replace(LITE0, views=2, augment=PRESETS["textbook"])
+    found = told(planned(varied, known=Known(views=0.25)), past())
+    assert found.stages["views"] == pytest.approx(2 * 160 * 0.75 * 0.1)
+    own = past(varied, view_looks=160, seconds=SECONDS | {"views": 32.0})
+    assert told(planned(varied), past(), own).stages["views"] == pytest.approx(2 * 160 * 0.2)
+
+
+@pytest.mark.parametrize(
+    ("changes", "views"),
+    [
+        ({"views": 4}, 4),
+        ({"views": 64}, 9),
+        ({"views": 4, "augment": PRESETS["none"]}, 0),
+        ({"views": 4, "mode": "scratch"}, 0),
+    ],
+)
+def test_no_copy_is_counted_that_no_epoch_learns_from(
+    changes: dict[str, object], views: int
+) -> None:
+    config = replace(replace(LITE0, augment=PRESETS["textbook"]), **changes)
+    assert planned(config).views == views
+
+
+TUNED = replace(LITE0, mode="finetune", tail=TailConfig(epochs=5))
+
+
+def tuned(**changes: object) -> PastRun:
+    values = {
+        "boundary_looks": 100,
+        "tail_epochs": 5,
+        "tail_epoch": 2.0,
+        "tail_start": 3.0,
+        "seconds": SECONDS | {"boundary": 20.0, "finetune": 13.0},
+        "result": 60.0,
+    }
+    return past(TUNED, **(values | changes))
+
+
+def test_tuning_takes_its_passes_and_its_epochs() -> None:
+    found = told(planned(TUNED), tuned())
+    assert found.stages["boundary"] == pytest.approx(200 * 0.2)
+    assert found.stages["tune"] == pytest.approx(3.0 + 5 * 2.0 * 2)
+    longer = replace(TUNED, tail=TailConfig(epochs=10))
+    assert told(planned(longer), tuned()).stages["tune"] == pytest.approx(3.0 + 10 * 2.0 * 2)
+
+
+def test_tuning_more_blocks_is_another_matter() -> None:
+    more = replace(TUNED, tail=TailConfig(epochs=5, blocks=3))
+    found = told(planned(more), tuned())
+    assert found.seconds is None
+    assert found.reason == "Tuning was not measured on this computer yet; the first run tells."
+
+
+def test_one_slow_run_does_not_decide() -> None:
+    slow = past(seconds=SECONDS | {"features": 900.0})
+    assert told(planned(), past(), slow, past()).stages["features"] == pytest.approx(20.0)
+
+
+def test_memory_grows_with_photos_and_copies() -> None:
+    few, many = told(planned()), told(planned(learn=100_000))
+    varied = replace(LITE0, views=2, augment=PRESETS["textbook"])
+    copied = told(planned(varied, learn=100_000))
+    sizes = [found.memory_bytes or 0.0 for found in (few, many, copied)]
+    row = find("efficientnet_lite0").embedding_size * 4 * 3
+    assert sizes[1] - sizes[0] == pytest.approx((100_000 - 160) * row)
+    assert sizes[2] - sizes[1] == pytest.approx(200_000 * row)
+
+
+def test_measured_memory_counts_before_computed() -> None:
+    assert told(planned(), past(memory_bytes=1.5e9)).memory_bytes == 1.5e9
+    assert told(planned(replace(LITE0, mode="full")), past()).memory_bytes is None
+
+
+# From events
+
+HEAD = (
+    events.Queued(time=0.0),
+    events.Started(time=1.0, pid=1),
+    events.StageMoved(time=1.0, stage="prepare"),
+    events.StageMoved(time=9.5, stage="decode", done=0, total=30),
+    events.StageMoved(time=10.0, stage="decode", done=30, total=30),
+    events.StageMoved(time=10.0, stage="features", done=50, total=50, remembered=20),
+    events.StageMoved(time=12.0, stage="train", done=0, total=3),
+)
+
+
+def epoch(number: int, time: float, phase: events.Phase = "head") -> events.EpochEnded:
+    return events.EpochEnded(
+        time=time,
+        epoch=number,
+        epochs=3,
+        loss=1.0,
+        accuracy=0.5,
+        val_loss=1.0,
+        val_accuracy=0.5,
+        phase=phase,
+    )
+
+
+def ended(at: float, seconds: dict[str, float]) -> tuple[events.Event, ...]:
+    evaluated = events.Evaluated(
+        time=at, accuracy=0.9, interval=(0.5, 1.0), correct=9, total=10, best_epoch=3
+    )
+    return evaluated, events.Finished(time=at + 4, seconds=seconds)
+
+
+def test_a_past_run_is_read_from_its_events() -> None:
+    said = (
+        *HEAD,
+        *(epoch(number, 13.0 + 0.5 * number) for number in (1, 2, 3)),
+        *ended(15.0, {"convert": 8.0, "head": 2.5}),
+    )
+    assert forecast.past_run(LITE0, "a", said) == PastRun(
+        config=LITE0,
+        dataset_id="a",
+        learn=40,
+        aside=10,
+        decoded=30,
+        looked=30,
+        head_epochs=3,
+        head_epoch=0.5,
+        head_start=1.0,
+        seconds={"convert": 8.0, "head": 2.5},
+        preparing=0.5,
+        result=14.0,
+        packing=4.0,
+    )
+
+
+def test_looks_at_copies_are_counted_view_by_view() -> None:
+    config = replace(LITE0, views=2, augment=PRESETS["textbook"])
+    said = (
+        *HEAD,
+        events.StageMoved(time=12.5, stage="views", done=30, total=80, remembered=30),
+        events.StageMoved(time=13.0, stage="views", done=40, total=80, remembered=30),
+        events.StageMoved(time=14.0, stage="views", done=40, total=80, remembered=0),
+        events.StageMoved(time=15.0, stage="views", done=80, total=80, remembered=0),
+        epoch(1, 16.0),
+        *ended(17.0, {}),
+    )
+    found = forecast.past_run(config, "a", said)
+    assert found is not None
+    assert found.view_looks == 50
+
+
+def test_a_run_that_did_not_finish_in_one_go_tells_nothing() -> None:
+    whole = (*HEAD, epoch(1, 13.0), *ended(15.0, {}))
+    assert forecast.past_run(LITE0, "a", whole) is not None
+    assert forecast.past_run(LITE0, "a", whole[:-1]) is None
+    resumed = (*whole[:7], events.Queued(time=12.0, resume=True), *whole[1:])
+    assert forecast.past_run(LITE0, "a", resumed) is None
+    assert forecast.past_run(LITE0, "a", ()) is None
+
+
+# The caches of this computer
+
+
+def test_a_run_that_was_done_before_has_nothing_to_look_at(
+    studio: Workspace, three_kinds: Manifest, trained
+) -> None:
+    config = trained.run.config
+    plan = forecast.plan(three_kinds, config, studio)
+    assert (plan.known.plain, plan.is_converted) == (1.0, True)
+    found = forecast.of_run(three_kinds, config, studio)
+    assert found.seconds is not None
+    assert found.stages["features"] == 0.0
+    begun = forecast.of_begun(three_kinds, config, studio, trained.events)
+    assert begun.stages["features"] > 0.0
+
+
+def test_asking_leaves_no_trace_of_networks_that_were_never_used(
+    three_kinds: Manifest, tmp_path
+) -> None:
+    fresh = Workspace(tmp_path / "fresh")
+    plan = forecast.plan(three_kinds, TrainConfig(), fresh)
+    assert (plan.known, plan.is_converted) == (Known(), False)
+    assert not fresh.feature_cache.exists()
+    missing = forecast.plan(three_kinds, TrainConfig(backbone="mobilenet_v2"), fresh)
+    assert missing.is_converted is False
+
+
+def test_past_runs_are_the_finished_ones_of_the_workspace(studio: Workspace, trained) -> None:
+    finished = [run for run in runs.list_runs(studio) if run.status().finished]
+    assert len(forecast.past_runs(studio)) == len(finished)
+
+
+# The way to the result
+
+SHARES = {"prepare": 0.1, "features": 0.4, "train": 0.1, "views": 0.3, "evaluate": 0.1}
+VARIED = replace(LITE0, epochs=10, views=4, augment=PRESETS["textbook"])
+
+
+def at(*said: events.Event) -> events.RunStatus:
+    begin = events.Queued(time=0.0), events.Started(time=0.0, pid=1)
+    return events.status((*begin, *said))
+
+
+def test_the_bar_only_moves_forward_through_the_stages() -> None:
+    said: list[events.Event] = [events.StageMoved(time=0.0, stage="prepare")]
+    shown = [forecast.share_done(at(*said), VARIED, SHARES)]
+    more: list[events.Event] = [
+        events.StageMoved(time=1.0, stage="features", done=5, total=10),
+        events.StageMoved(time=2.0, stage="features", done=10, total=10),
+        events.StageMoved(time=2.0, stage="train", done=0, total=10),
+        epoch(1, 2.5),
+        events.StageMoved(time=3.0, stage="views", done=20, total=40),
+        epoch(2, 3.1),
+        epoch(3, 3.2),
+        events.StageMoved(time=4.0, stage="views", done=40, total=40),
+        *(epoch(number, 4.0 + number) for number in range(4, 11)),
+        events.StageMoved(time=20.0, stage="evaluate"),
+    ]
+    for event in more:
+        said.append(event)
+        shown.append(forecast.share_done(at(*said), VARIED, SHARES))
+    assert shown == sorted(shown)
+    assert (shown[0], shown[1], shown[5]) == pytest.approx((0.0, 0.3, 0.5 + 0.01 + 0.15))
+    assert shown[-1] == pytest.approx(0.9)
+    assert forecast.share_done(at(*said, *ended(21.0, {})), VARIED, SHARES) == 1.0
+
+
+def test_time_left_begins_with_the_forecast_and_ends_with_the_pace() -> None:
+    expected = Forecast(
+        seconds=100.0,
+        packing_seconds=None,
+        memory_bytes=None,
+        shares=SHARES,
+        stages={},
+        reason="",
+    )
+    begun = at(events.StageMoved(time=0.0, stage="prepare"))
+    assert forecast.seconds_left(begun, VARIED, expected, 0.0) == 100.0
+    half = at(events.StageMoved(time=0.0, stage="train", done=0, total=10))
+    # By its pace another 200 s, by the forecast 50 s; half of the way counts each by half.
+    assert forecast.seconds_left(half, VARIED, expected, 200.0) == pytest.approx(125.0)
+    unknown = replace(expected, seconds=None)
+    assert forecast.seconds_left(begun, VARIED, unknown, 5.0) is None
+    assert forecast.seconds_left(half, VARIED, unknown, 200.0) == pytest.approx(200.0)
+
+
+def test_the_time_left_grows_by_a_fifth_at_most() -> None:
+    assert forecast.calmed(None, 40.0) == 40.0
+    assert forecast.calmed(10.0, 4.0) == 4.0
+    assert forecast.calmed(10.0, 40.0) == 12.0
