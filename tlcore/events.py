@@ -149,10 +149,12 @@ class Finished(Event):
 
     Attributes:
         seconds: Per stage, as `train --json` reports them.
+        memory_bytes: The most that the process held while it worked; 0 where nobody looked.
     """
 
     type: ClassVar[str] = "finished"
     seconds: Mapping[str, float]
+    memory_bytes: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)

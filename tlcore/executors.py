@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import traceback
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -120,8 +121,17 @@ def _perform(run: Run, record: Callable[[Event], None]) -> Result | None:
         raise
     except BaseException as error:
         log_traceback(run.folder / "worker.log")
-        record(describe_crash(error))
+        record(_with_offer(describe_crash(error), run))
         raise
+
+
+def _with_offer(crash: Failed, run: Run) -> Failed:
+    """Offers half the photos a step where memory ran out."""
+    tail = run.config.mode != "head"
+    size = run.config.tail.batch_size if tail else run.config.batch_size
+    if crash.kind != "memory" or size < 2:
+        return crash
+    return replace(crash, offer={"batch_size": size // 2})
 
 
 def describe_crash(error: BaseException) -> Failed:

@@ -34,6 +34,7 @@ from tlcore.workspace import Workspace, write_atomic
 
 _REPORT_SECONDS = 0.25
 _NICE = 5
+_STANDSTILL_SECONDS = 0.5
 
 
 class Progress:
@@ -172,12 +173,25 @@ def _test_safety(job: Job, request: SafetyTest) -> None:
         dataset.load_manifest(job.workspace, request.dataset_id, request.version),
         request.augment,
         job.workspace,
-        on_progress=lambda done, total: told("look", done, total),
+        on_progress=_after_training(job, lambda done, total: told("look", done, total)),
         should_stop=job.wants_stop,
     )
     if found is None:
         raise dataset.Stopped
     _keep(job, [{"sentence": one.sentence, "transform": one.transform} for one in found])
+
+
+def _after_training(
+    job: Job, on_progress: Callable[[int, int], None]
+) -> Callable[[int, int], None]:
+    """Lets a job stand still while a run works."""
+
+    def tell(done: int, total: int) -> None:
+        on_progress(done, total)
+        while _is_training(job.workspace) and not job.wants_stop():
+            time.sleep(_STANDSTILL_SECONDS)
+
+    return tell
 
 
 def _search_rate(job: Job, request: RateSearch) -> None:

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import psutil
 
 from tlcore import backbones, features, head, images, looking, tuning
 from tlcore.backbones import BackboneSpec, TrunkFile, speed
@@ -44,9 +45,10 @@ class Stopped(Exception):
 
 @dataclass
 class Clock:
-    """Adds up wall seconds under names."""
+    """Adds up wall seconds under names, and keeps the most memory that was held."""
 
     seconds: dict[str, float] = field(default_factory=lambda: dict.fromkeys(SECONDS, 0.0))
+    memory_bytes: int = 0
 
     @contextlib.contextmanager
     def measure(self, name: str) -> Iterator[None]:
@@ -55,6 +57,10 @@ class Clock:
             yield
         finally:
             self.seconds[name] += time.perf_counter() - start
+
+    def look_at_memory(self) -> None:
+        """Notes what the process holds now."""
+        self.memory_bytes = max(self.memory_bytes, psutil.Process().memory_info().rss)
 
     def report(self) -> dict[str, float]:
         total = sum(value for name, value in self.seconds.items() if name != "convert")

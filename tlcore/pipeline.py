@@ -101,9 +101,10 @@ def train(
     """
     spec = backbones.find(config.backbone, workspace)
     on_event(StageMoved(stage="prepare"))
-    one_at_a_time = threading.Lock()
+    one_at_a_time, clock = threading.Lock(), Clock()
 
     def tell(event: Event) -> None:
+        clock.look_at_memory()
         with one_at_a_time:
             on_event(event)
 
@@ -121,7 +122,7 @@ def train(
         weights=weights,
         on_event=tell,
         should_stop=should_stop,
-        clock=Clock(),
+        clock=clock,
         decoded=DecodedCache(workspace, spec.size),
     )
     try:
@@ -169,7 +170,7 @@ def _train(job: Job, name: str, versions: Mapping[str, str]) -> Result:
         job.on_event(Cancelled(epoch=model.last_epoch, phase=model.last_phase))
     else:
         _forget_checkpoints(job)
-        job.on_event(Finished(seconds=seconds))
+        job.on_event(Finished(seconds=seconds, memory_bytes=job.clock.memory_bytes))
     return Result(
         bundle=job.folder / "bundle",
         evaluation=evaluation,

@@ -43,6 +43,9 @@ _JOB_HINTS = {
     jobs.Intake: "Bring the photos again; nothing half-made was left behind.",
     jobs.Export: "Make the zip again; the photos are untouched.",
     jobs.Examination: "Nothing was lost. Look again; what was measured is remembered.",
+    jobs.SafetyTest: "Nothing was lost. Try it again, or train without it.",
+    jobs.RateSearch: "Nothing was lost. Look again; what was seen is remembered.",
+    jobs.Adoption: "Add the file again; it was not taken.",
 }
 
 
