@@ -11,7 +11,7 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
@@ -299,13 +299,29 @@ def examine_soon(manifest: Manifest, workspace: Workspace) -> Job:
         StorageError: The workspace cannot be written.
     """
     wanted = Examination(dataset_id=manifest.id, version=manifest.version)
+    return only(
+        wanted,
+        workspace,
+        lambda other: isinstance(other, Examination) and other.dataset_id == manifest.id,
+    )
+
+
+def only(wanted: Request, workspace: Workspace, is_alike: Callable[[Request], bool]) -> Job:
+    """Returns the newest job that asks for just this, begun if there was none.
+
+    Args:
+        wanted: What is asked for.
+        workspace: Where it is done.
+        is_alike: Tells of another request that nobody waits for it any more; it is stopped.
+
+    Raises:
+        StorageError: The workspace cannot be written.
+    """
     found = None
     for job in list_jobs(workspace):
-        if not isinstance(job.request, Examination) or job.request.dataset_id != manifest.id:
-            continue
         if job.request == wanted:
             found = job
-        elif job.status().is_active:
+        elif is_alike(job.request) and job.status().is_active:
             request_stop(job)
     return found or start(workspace, wanted)
 
