@@ -20,8 +20,8 @@ from tlcore.workspace import HOME_VARIABLE, Workspace
 
 PROJECT = Path(__file__).parent.parent
 SECONDS = {
-    *("ingest", "decode", "features", "head", "finetune", "evaluate", "bundle", "convert"),
-    "total",
+    *("ingest", "decode", "features", "views", "head", "boundary", "finetune", "evaluate"),
+    *("bundle", "convert", "total"),
 }
 
 
