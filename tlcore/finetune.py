@@ -8,6 +8,9 @@ mode `finetune`, photos in `full` and `scratch`) that a thread has read ahead.
 - BatchNorm is frozen with `trainable = False`, statistics, scale and shift; not in `scratch`.
 - AdamW (Loshchilov and Hutter, 2019), whose decay spares biases and scales. Each block learns
   more slowly than the one behind it; the rate warms up, then falls along half a cosine.
+- An epoch is measured at the temperature that suits the photos set aside best, which is folded
+  into the last layer of what is kept (Guo et al., 2017): tuning makes a network too sure or, with
+  label smoothing, not sure enough, and that must not hide that it sees better.
 - The order of the photos, dropout and mixing depend on (seed, epoch, step) alone, so a training
   that goes on gives the bits of an unbroken one.
 """
@@ -43,6 +46,8 @@ if TYPE_CHECKING:
 MEASURED_PHOTOS = 256
 _MEASURE_BATCH = 64
 _AHEAD = 3
+_LEAST = 1e-30  # of a probability, so that its logarithm is a number
+_SHARPEST, _SEARCH_STEPS = 4.0, 30
 _Item = TypeVar("_Item")
 
 
@@ -70,7 +75,7 @@ class Tuned:
 
     Attributes:
         tail: The model that was given; it has the weights of the best epoch.
-        layers: The head's, of that epoch.
+        layers: The head's, of that epoch; its temperature is folded in, but in epoch 0.
         epoch: The epoch, from 1; 0 if tuning did not lower the validation loss.
         val_loss, val_accuracy: Of that epoch.
         last_epoch: The last one that was done, before or after it went on.
@@ -180,7 +185,7 @@ def train(
             ending = "stopped"
             break
         on_epoch(event)
-        progress = _after(progress, event, loop.state, clock() - start)
+        progress = _after(progress, event, loop.kept, clock() - start)
         if checkpoint:
             loop.save(checkpoint, progress)
         ending = _ending(progress, config)
@@ -191,7 +196,7 @@ def train(
         tail=tail,
         layers=loop.layers(),
         epoch=progress.best_epoch,
-        val_loss=progress.best_loss,
+        val_loss=progress.best_loss if progress.best_epoch else progress.start_loss,
         val_accuracy=progress.best_accuracy,
         last_epoch=progress.epoch,
         ending=ending,
@@ -216,13 +221,17 @@ _State = tuple[np.ndarray, ...]
 
 @dataclass(frozen=True, kw_only=True)
 class _Progress:
-    """How far a training is, besides its variables. Epoch 0 is the model it starts from."""
+    """How far a training is, besides its variables. Epoch 0 is the model it starts from.
+
+    `start_loss` is that of epoch 0 as it is; `best_loss` is at the temperature that suits it.
+    """
 
     epoch: int = 0
     best: _State = ()
     best_epoch: int = 0
     best_loss: float = math.inf
     best_accuracy: float = 0.0
+    start_loss: float = math.inf
     seconds: float = 0.0
     finite: bool = True
 
@@ -285,11 +294,17 @@ class _Loop:
         self._forward = forward(tail)
         self._epoch_steps = math.ceil(len(data.train) / config.tail.batch_size)
         self.batch_size = config.tail.batch_size
+        self._truth = data.labels[data.val]
+        self._sharpness = 1.0
 
     def epoch_0(self) -> _Progress:
         """Measures the model that training starts from."""
-        loss, accuracy = self._measure(self._data.val)
-        return _Progress(best=self.state(), best_loss=loss, best_accuracy=accuracy)
+        said = self._say(self._data.val)
+        loss, accuracy = self._measure(said, self._data.val, _sharpness(said, self._truth))
+        start_loss, _ = self._measure(said, self._data.val, 1.0)
+        return _Progress(
+            best=self.state(), best_loss=loss, best_accuracy=accuracy, start_loss=start_loss
+        )
 
     def run_epoch(
         self,
@@ -315,7 +330,10 @@ class _Loop:
                 on_step(before + step, total)
         seconds = clock() - start
         train = _spread(self._data.train, MEASURED_PHOTOS)
-        (loss, accuracy), (val_loss, val_accuracy) = map(self._measure, (train, self._data.val))
+        said = self._say(self._data.val)
+        self._sharpness = _sharpness(said, self._truth)
+        val_loss, val_accuracy = self._measure(said, self._data.val, self._sharpness)
+        loss, accuracy = self._measure(self._say(train), train, self._sharpness)
         return EpochEnded(
             epoch=epoch,
             epochs=self._config.tail.epochs,
@@ -363,21 +381,21 @@ class _Loop:
             done += self.batch_size
         return float(np.mean(losses))
 
-    def _measure(self, rows: np.ndarray) -> tuple[float, float]:
+    def _measure(self, said: np.ndarray, rows: np.ndarray, sharpness: float) -> tuple[float, float]:
         """Returns loss in nats, without smoothing and weights, and accuracy."""
-        layers = self.layers()
-        right, loss = 0, 0.0
-        with closing(_ahead(self._plain(rows))) as batches:
-            for x, labels in batches:
-                said = probabilities(self._forward(x).numpy(), layers)
-                right += int((said.argmax(axis=1) == labels).sum())
-                of_truth = said[np.arange(len(labels)), labels]
-                loss -= float(np.log(np.maximum(of_truth, 1e-30), dtype=np.float64).sum())
-        return loss / len(rows), right / len(rows)
+        labels = self._data.labels[rows]
+        return _loss(said, labels, sharpness), float((said.argmax(axis=1) == labels).mean())
 
-    def _plain(self, rows: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def _say(self, rows: np.ndarray) -> np.ndarray:
+        """Returns the logarithms of the probabilities of the photos themselves, [n, classes]."""
+        layers = self.layers()
+        with closing(_ahead(self._plain(rows))) as batches:
+            said = [probabilities(self._forward(x).numpy(), layers) for x in batches]
+        return np.log(np.maximum(np.concatenate(said).astype(np.float64), _LEAST))
+
+    def _plain(self, rows: np.ndarray) -> Iterator[np.ndarray]:
         for chunk in _chunks(rows, _MEASURE_BATCH):
-            yield self._data.source.rows(chunk, 0).astype(np.float32), self._data.labels[chunk]
+            yield self._data.source.rows(chunk, 0).astype(np.float32)
 
     def layers(self) -> Layers:
         """Returns a copy of the head."""
@@ -387,6 +405,11 @@ class _Loop:
     def state(self) -> _State:
         """Returns a copy of everything that makes the model."""
         return tuple(variable.numpy() for variable in self._changing())
+
+    def kept(self) -> _State:
+        """Returns what is kept of the last epoch: its state, the temperature folded in."""
+        *others, kernel, bias = self.state()
+        return (*others, *(array * np.float32(self._sharpness) for array in (kernel, bias)))
 
     def put_back(self, state: _State) -> None:
         """Sets the model to what `state` returned."""
@@ -406,6 +429,7 @@ class _Loop:
             "best_epoch": progress.best_epoch,
             "best_loss": progress.best_loss,
             "best_accuracy": progress.best_accuracy,
+            "start_loss": progress.start_loss,
             "seconds": progress.seconds,
             "finite": progress.finite,
             "steps": self._learner.steps,
@@ -429,6 +453,7 @@ class _Loop:
             best_epoch=saved.notes["best_epoch"],
             best_loss=saved.notes["best_loss"],
             best_accuracy=saved.notes["best_accuracy"],
+            start_loss=saved.notes["start_loss"],
             seconds=saved.notes["seconds"],
             finite=saved.notes["finite"],
         )
@@ -442,6 +467,37 @@ def _thaw(tail: keras.Model, *, norms: bool) -> None:
     for layer in layers_of(tail):  # what is set on a tail does not reach the layers it shares
         is_norm = isinstance(layer, keras.layers.BatchNormalization)
         layer.trainable = norms or not is_norm
+
+
+def _loss(said: np.ndarray, labels: np.ndarray, sharpness: float) -> float:
+    """Returns the mean cross-entropy in nats.
+
+    Args:
+        said: Logarithms of probabilities, float64 [n, classes].
+        labels: Class indices, int [n].
+        sharpness: Factor of the logits, one over the temperature.
+    """
+    logits = said * sharpness
+    logits -= logits.max(axis=1, keepdims=True)
+    of_truth = logits[np.arange(len(labels)), labels]
+    return float((np.log(np.exp(logits).sum(axis=1)) - of_truth).mean())
+
+
+def _sharpness(said: np.ndarray, labels: np.ndarray) -> float:
+    """Returns the sharpness with the lowest loss, by golden-section search.
+
+    The loss is convex in it. The range is from a quarter to four times, in which few photos, all of
+    them right, cannot ask for certainty.
+    """
+    low, high = -math.log(_SHARPEST), math.log(_SHARPEST)
+    golden = (math.sqrt(5) - 1) / 2
+    for _ in range(_SEARCH_STEPS):
+        width = golden * (high - low)
+        if _loss(said, labels, math.exp(high - width)) < _loss(said, labels, math.exp(low + width)):
+            high = low + width
+        else:
+            low = high - width
+    return math.exp((low + high) / 2)
 
 
 def _output_size(layer: keras.Layer) -> int:
