@@ -390,7 +390,9 @@ class _Loop:
         """Returns the logarithms of the probabilities of the photos themselves, [n, classes]."""
         layers = self.layers()
         with closing(_ahead(self._plain(rows))) as batches:
-            said = [probabilities(self._forward(x).numpy(), layers) for x in batches]
+            embeddings = [self._forward(x).numpy() for x in batches]
+        with np.errstate(invalid="ignore", over="ignore"):  # a diverged network says no numbers
+            said = [probabilities(part, layers) for part in embeddings]
         return np.log(np.maximum(np.concatenate(said).astype(np.float64), _LEAST))
 
     def _plain(self, rows: np.ndarray) -> Iterator[np.ndarray]:
