@@ -64,7 +64,6 @@ OUT_OF_RANGE: list[tuple[str, Any]] = [
     ("hidden_units", 8_193),
     ("patience", -1),
     ("minutes", float("nan")),
-    ("mixed_precision", 1),
     ("weight_decay", -0.1),
     ("views", 1.0),
     ("seed", -1),

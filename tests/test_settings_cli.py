@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -32,8 +33,8 @@ def test_no_flag_is_the_default() -> None:
             TrainConfig(optimizer="sgd", learning_rate=0.1),
         ),
         (
-            ["--hidden-units", "64", "--mixed-precision"],
-            TrainConfig(hidden_units=64, mixed_precision=True),
+            ["--hidden-units", "64"],
+            TrainConfig(hidden_units=64),
         ),
         (["--views", "2"], TrainConfig(views=2, augment=TEXTBOOK)),
         (["--views", "2", "--augment", "light"], TrainConfig(views=2, augment=PRESETS["light"])),
@@ -60,6 +61,14 @@ def test_no_flag_is_the_default() -> None:
 )
 def test_flags_give_the_settings_they_name(flags: list[str], wanted: TrainConfig) -> None:
     assert read(*flags) == wanted
+
+
+def test_a_tuned_network_sees_two_copies_that_are_not_flipped() -> None:
+    unflipped = replace(TEXTBOOK, horizontal_flip=False)
+    config = read("--mode", "finetune")
+    assert (config.views, config.augment, config.tail) == (2, unflipped, TailConfig())
+    assert read("--mode", "finetune", "--views", "0").augment == AugmentConfig()
+    assert read("--mode", "finetune", "--augment", "strong").augment == PRESETS["strong"]
 
 
 def test_epochs_are_those_of_the_tail_where_one_is_tuned() -> None:

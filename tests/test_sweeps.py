@@ -466,7 +466,7 @@ def said(*arguments: str) -> str:
 def test_arguments_become_a_sweep() -> None:
     options = parsed(
         *("sweep", "x.zip", "--backbone", f"{LITE0},{LITE1}", "--learning-rate", "0.001..0.01"),
-        *("--views", "0, 2", "--tail-blocks", "1,2", "--mixed-precision", "on", "--random", "5"),
+        *("--views", "0, 2", "--tail-blocks", "1,2", "--augment", "light,strong", "--random", "5"),
     )
     assert sweep_cli.sweep_config(options) == SweepConfig(
         axes={
@@ -474,8 +474,7 @@ def test_arguments_become_a_sweep() -> None:
             "tail.blocks": (1, 2),
             "views": (0, 2),
             "learning_rate": Range(0.001, 0.01),
-            "mixed_precision": (True,),
-            "augment": ("textbook",),
+            "augment": ("light", "strong"),
         },
         order="random",
         count=5,
@@ -483,7 +482,7 @@ def test_arguments_become_a_sweep() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--epochs", "ten"), ("--mixed-precision", "1"), ("--l2", "a..b")]
+    ("flag", "value"), [("--epochs", "ten"), ("--dropout", "high"), ("--l2", "a..b")]
 )
 def test_a_value_of_another_kind_is_refused_with_an_example(flag: str, value: str) -> None:
     with pytest.raises(ConfigError, match="is no value for it") as refused:

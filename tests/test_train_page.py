@@ -16,7 +16,7 @@ from streamlit.testing.v1 import AppTest
 
 from pages._shared.draft import Draft
 from tlcore import dataset, diagnosis, runs
-from tlcore.augment import PRESETS, AugmentConfig, augment
+from tlcore.augment import PRESETS, TEXTBOOK, AugmentConfig, augment
 from tlcore.config import TailConfig, TrainConfig, textbook
 from tlcore.dataset import Manifest
 from tlcore.decoded import DecodedCache
@@ -94,7 +94,7 @@ def test_the_defaults_of_the_page_are_those_of_the_core(home: Workspace, photos:
 
 
 HOW: Mapping[str, TrainConfig] = {
-    "careful": TrainConfig(mode="finetune"),
+    "careful": TrainConfig(mode="finetune", views=2, augment=TEXTBOOK),
     "textbook": textbook("efficientnet_lite0", views=10),
 }
 
@@ -164,8 +164,17 @@ def test_what_was_typed_is_there_again_when_its_way_is_chosen_again(
     app.run()
     how(app).set_value("quick").run()
     how(app).set_value("careful").run()
-    wanted = TrainConfig(mode="finetune", epochs=7, tail=TailConfig(epochs=3, blocks=2))
+    wanted = TrainConfig(
+        mode="finetune", epochs=7, views=2, augment=TEXTBOOK, tail=TailConfig(epochs=3, blocks=2)
+    )
     assert chosen(app, home) == wanted
+
+
+def test_copies_that_came_with_tuning_go_with_it(home: Workspace, photos: Manifest) -> None:
+    app = opened(photos)
+    how(app).set_value("careful").run()
+    how(app).set_value("quick").run()
+    assert chosen(app, home) == TrainConfig()
 
 
 def test_the_textbook_recipe_gives_back_what_it_replaced_but_not_what_was_typed_since(
@@ -211,7 +220,7 @@ def test_a_value_out_of_range_is_said_in_words_and_nothing_starts(photos: Manife
 
 LIKE: Mapping[str, TrainConfig] = {
     "quick": TrainConfig(epochs=3, optimizer="sgd", schedule="cosine", minutes=5),
-    "careful": TrainConfig(mode="finetune", mixed_precision=True, tail=TailConfig(blocks=3)),
+    "careful": TrainConfig(mode="finetune", tail=TailConfig(blocks=3)),
     "textbook": textbook("efficientnet_lite1", views=10, seed=4),
     "full": TrainConfig(mode="full", class_weights="balanced", hidden_units=16),
     "scratch": TrainConfig(

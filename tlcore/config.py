@@ -8,7 +8,7 @@ from typing import Any
 
 from tlcore.augment.settings import TEXTBOOK, AugmentConfig
 from tlcore.errors import ConfigError
-from tlcore.rules import Rule, on_or_off, one_of, read_settings
+from tlcore.rules import Rule, one_of, read_settings
 
 MODES: Mapping[str, str] = {
     "head": "Learns a new last layer; the network stays as it is.",
@@ -48,18 +48,21 @@ class TailConfig:
         weight_decay: Of AdamW, 0 to 10.
         warmup: Share of the steps in which the learning rate rises from 0, 0 to below 1.
         batch_size: Photos per step, 1 to 4,096.
+        label_smoothing: As in `TrainConfig`, while the tail learns, 0 to below 1. Without it a
+            tail soon is certain of every photo, and learns no more.
 
     Raises:
         ConfigError: A value is out of its range.
     """
 
-    blocks: int = 1
-    epochs: int = 10
+    blocks: int = 4
+    epochs: int = 8
     learning_rate: float = 1e-3
     decay: float = 0.7
     weight_decay: float = 1e-4
     warmup: float = 0.1
     batch_size: int = 32
+    label_smoothing: float = 0.1
 
     def __post_init__(self) -> None:
         for name, rule in _TAIL_RULES.items():
@@ -91,7 +94,6 @@ class TrainConfig:
         views: Varied copies of each training photo, 0 to 64.
         augment: How the copies are varied.
         tail: How the tail is tuned.
-        mixed_precision: Whether tuning computes in 16 bits where the hardware gains by it.
         seed: Seeds initial weights, order of photos, dropout and copies, 0 to 2**31 - 1.
         weights: Path of a weights file for the backbone, or None for its own ImageNet weights.
 
@@ -117,7 +119,6 @@ class TrainConfig:
     views: int = 0
     augment: AugmentConfig = field(default_factory=AugmentConfig)
     tail: TailConfig = field(default_factory=TailConfig)
-    mixed_precision: bool = False
     seed: int = 0
     weights: str | None = None
 
@@ -193,17 +194,17 @@ _RULES: Mapping[str, Rule] = {
     "patience": _whole(0, 10_000, "0 goes on to the last epoch, 5 is common."),
     "minutes": _number(lambda v: 0 <= v <= 10_000, "from 0 to 10,000", "0 has no limit."),
     "views": _whole(0, MAX_VIEWS, "0 trains without copies, 10 is the textbook recipe."),
-    "mixed_precision": on_or_off("Off, unless the hardware computes in 16 bits."),
     "seed": _whole(0, 2**31 - 1, "Any number does; the same one gives the same result."),
 }
 _TAIL_RULES: Mapping[str, Rule] = {
-    "blocks": _whole(1, 100, "1 is a good start."),
-    "epochs": _whole(1, 10_000, "10 is a good start."),
+    "blocks": _whole(1, 100, "4 is a good start."),
+    "epochs": _whole(1, 10_000, "8 is a good start."),
     "learning_rate": _LEARNING_RATE,
     "decay": _number(lambda v: 0 < v <= 1, "above 0 and at most 1", "0.7 is a good start."),
     "weight_decay": _PENALTY,
     "warmup": _number(lambda v: 0 <= v < 1, _SHARE, "0.1 is a good start."),
     "batch_size": _whole(1, 4_096, "32 is a good start."),
+    "label_smoothing": _number(lambda v: 0 <= v < 1, _SHARE, "0 switches it off, 0.1 is common."),
 }
 
 __all__ = [

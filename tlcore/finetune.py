@@ -356,7 +356,7 @@ class _Loop:
             x = data.source.rows(rows, view).astype(np.float32)
             labels = data.labels[rows]
             targets = np.eye(data.classes, dtype=np.float32)[labels]
-            targets += config.label_smoothing * (1 / data.classes - targets)
+            targets += config.tail.label_smoothing * (1 / data.classes - targets)
             drawn = mix_draws(config.augment, seed=config.seed, epoch=epoch, step=step, n=len(rows))
             x, targets = mix(x, targets, drawn)
             yield _Batch(x, targets, self._weights[labels])

@@ -26,6 +26,8 @@ _CHOICES: Mapping[str, Mapping[str, str]] = {
     "class_weights": CLASS_WEIGHTS,
 }
 _SEPARATE = ("augment", "tail")
+# A tuned network soon knows every photo by heart. A flip may change the class, so it is asked for.
+_TUNING_VIEWS, _TUNING_VARIATION = 2, replace(TEXTBOOK, horizontal_flip=False)
 _SWITCHES: Mapping[str, bool] = {"true": True, "false": False, "on": True, "off": False}
 
 
@@ -95,12 +97,16 @@ def settings_of(options: argparse.Namespace) -> TrainConfig:
     if options.head_epochs is not None:
         given["epochs"] = options.head_epochs
     config = replace(start, **given)
+    if config.mode in ("finetune", "full") and "views" not in given:
+        config = replace(config, views=_TUNING_VIEWS)
     return replace(config, augment=_augment(options, config), tail=replace(config.tail, **tail))
 
 
 def _augment(options: argparse.Namespace, config: TrainConfig) -> AugmentConfig:
     if options.augment is None:
-        usual = TEXTBOOK if config.views else config.augment
+        usual = config.augment
+        if config.views and not options.textbook:
+            usual = TEXTBOOK if config.mode == "head" else _TUNING_VARIATION
     elif options.augment in PRESETS:
         usual = PRESETS[options.augment]
     else:

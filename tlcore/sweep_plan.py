@@ -38,7 +38,6 @@ AXES: Mapping[str, str] = {
     "label_smoothing": "Label smoothing",
     "class_weights": "Class weights",
     "patience": "Patience",
-    "mixed_precision": "Mixed precision",
     "seed": "Seed",
 }
 ORDERS: Mapping[str, str] = {

@@ -19,6 +19,8 @@ TEXTBOOK_VIEWS = 10
 CUSTOM, UNVARIED = "custom", "none"
 # Enough to fill the preview with copies that are trained on.
 USUAL_VIEWS = 6
+# A tuned network soon knows every photo by heart; two copies cost little and hold it off.
+TUNING_VARIATION, TUNING_VIEWS = "textbook", 2
 _DRAFT = "draft"
 _TABLE = "table"
 _PARTS = ("augment", "tail")
@@ -143,6 +145,20 @@ class Draft:
                 changed |= _VARIATION
             self.put({name: kept[name] for name in kept if name not in changed})
         self.put({"how": how})
+        self._vary_for_tuning()
+
+    def _vary_for_tuning(self) -> None:
+        """Varies photos while the network is tuned, unless the person has chosen how."""
+        is_ours = self._values["variation"] == TUNING_VARIATION and (
+            self._values["views"] == TUNING_VIEWS
+        )
+        if self.how.mode in ("finetune", "full") and self._values["variation"] == UNVARIED:
+            self.choose_variation(TUNING_VARIATION)
+            self.put({"views": TUNING_VIEWS})
+            self._values["varied_for_tuning"] = True
+        elif self.how is HOWS["quick"] and self._values.pop("varied_for_tuning", False) and is_ours:
+            self.choose_variation(UNVARIED)
+            self.put({"views": 0})
 
     @property
     def table(self) -> int:
@@ -203,7 +219,7 @@ class Draft:
 
     def _unused(self) -> Iterable[str]:
         if not self.tunes:
-            yield from (*_TAIL, "augment.mixup", "augment.cutmix", "mixed_precision")
+            yield from (*_TAIL, "augment.mixup", "augment.cutmix")
         if self._values["variation"] == UNVARIED:
             yield from (*_AUGMENT, "views")
 
@@ -274,4 +290,4 @@ _DEFAULTS = _flat(TrainConfig())
 _TAIL = tuple(name for name in _DEFAULTS if name.startswith("tail."))
 _AUGMENT = tuple(name for name in _DEFAULTS if name.startswith("augment."))
 _VARIATION = {*_AUGMENT, "variation", "views"}
-_BESIDE_THE_RECIPE = {"backbone", "weights", "seed", "mixed_precision", *_TAIL}
+_BESIDE_THE_RECIPE = {"backbone", "weights", "seed", *_TAIL}

@@ -91,11 +91,6 @@ FIELDS: Mapping[str, Field] = {
         "no limit.",
         step=1.0,
     ),
-    "mixed_precision": Field(
-        label="Compute in 16 bits",
-        help="Tunes in half the memory, and faster where the processor or a GPU computes in 16 "
-        "bits. Slower on others.",
-    ),
     "seed": Field(
         label="Seed",
         help="Where chance begins. The same number gives the same result.",
@@ -132,6 +127,11 @@ FIELDS: Mapping[str, Field] = {
         label="Warm-up",
         help="Share of the steps in which the tuning rate rises from 0, so that the first "
         "photos do not break what the network knows.",
+    ),
+    "tail.label_smoothing": Field(
+        label="Tuning label smoothing",
+        help="Teaches the tuned blocks not to be entirely sure of any answer. Without it they soon "
+        "stop learning. 0 switches it off.",
     ),
     "tail.batch_size": Field(
         label="Tuning batch size",

@@ -27,7 +27,10 @@ _LAST_LAYER = (
     "label_smoothing",
     "class_weights",
 )
-_TUNING = ("tail.decay", "tail.warmup", "tail.weight_decay", "tail.batch_size", "mixed_precision")
+_TUNING = (
+    *("tail.decay", "tail.warmup", "tail.weight_decay", "tail.batch_size"),
+    "tail.label_smoothing",
+)
 _ENDING = ("patience", "minutes", "seed")
 
 
