@@ -81,7 +81,7 @@ def offer(run: Run, info: BundleInfo) -> None:
 
 
 view = state.view()
-run, status = starting.model_in_view(view, "Nothing to take away yet")
+run, status = starting.packed_model_in_view(view, "Nothing to take away yet")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     st.title("Take it away", anchor=False, width="stretch")
     starting.run_picker(run, TAKE_AWAY.file)

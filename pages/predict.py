@@ -9,7 +9,7 @@ from _shared.wording import plain
 _MEGABYTES = 64
 
 view = state.view()
-run, status = starting.model_in_view(view, "Nothing to try yet")
+run, status = starting.packed_model_in_view(view, "Nothing to try yet")
 with st.container(horizontal=True, vertical_alignment="bottom"):
     st.title("Try it", anchor=False, width="stretch")
     starting.run_picker(run, TRY.file)

@@ -5,13 +5,17 @@ from __future__ import annotations
 import streamlit as st
 
 from _shared import errors, state
+from _shared.dialogs import redraw
 from _shared.places import PHOTOS, RUNS, TRAIN
 from _shared.state import DATASET, RUN, View
 from _shared.wording import plain
+from tlcore.bundle import INFO
 from tlcore.config import TrainConfig
 from tlcore.events import RunStatus
 from tlcore.runs import Run
 from tlcore.sample import load_sample
+
+_TICK_SECONDS = 1.0
 
 
 def sample_run_button(label: str) -> None:
@@ -65,6 +69,35 @@ def model_in_view(view: View, empty_title: str) -> tuple[Run, RunStatus]:
         _no_model(view.run, view.status)
         st.stop()
     return view.run, view.status
+
+
+def packed_model_in_view(view: View, empty_title: str) -> tuple[Run, RunStatus]:
+    """As `model_in_view`; a tuned network is judged before it is packed, so this waits for it."""
+    run, status = model_in_view(view, empty_title)
+    if not is_packed(run):
+        st.title(empty_title)
+        _wait_for_packing(run, status)
+        st.stop()
+    return run, status
+
+
+def _wait_for_packing(run: Run, status: RunStatus) -> None:
+    if not status.is_active:
+        _no_model(run, status)
+        return
+    lead(f"{plain(run.name)} is being packed. This page shows it in some seconds.")
+
+    @st.fragment(run_every=_TICK_SECONDS)
+    def tick() -> None:
+        if is_packed(run) or not run.status().is_active:
+            redraw()
+
+    tick()
+
+
+def is_packed(run: Run) -> bool:
+    """Tells whether the model of a run can be asked."""
+    return (run.bundle / INFO).is_file()
 
 
 def _no_model(run: Run, status: RunStatus) -> None:
