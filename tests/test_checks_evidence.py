@@ -318,6 +318,21 @@ def test_a_copy_never_vouches_for_the_label_of_its_copy(scene) -> None:
     assert found == {f"b/{90 + n}x.jpg" for n in range(6)}
 
 
+@pytest.mark.parametrize("copied", ["b", "ab"], ids=["one class", "all classes"])
+def test_a_class_that_is_all_copies_of_one_photo_is_not_judged(scene, copied: str) -> None:
+    photos, vectors = two_clouds(12)
+    same = {}
+    for number, one in enumerate(photos):
+        if one.label in copied:
+            vectors[number] = vectors["ab".index(one.label) * 12]
+            picture = scene if one.label == "a" else scene.transpose(Image.Transpose.ROTATE_90)
+            same[number] = measured(picture, quality=60 + number)
+    seen = evidence(photos, same, vectors)
+    assert list(checks.label_suspects(seen)) == []
+    trust = checks.self_confidence(seen)
+    assert all(trust[one.path] == 1.0 for one in photos if one.label in copied)
+
+
 def test_too_few_photos_of_a_class_are_not_judged() -> None:
     photos, vectors = two_clouds(4)
     seen = evidence(photos, vectors=vectors)
