@@ -6,7 +6,8 @@ Same photos, same split, same starting weights. A seed is another split; the rec
 augmentation on `--textbook-seeds` of them, so that both mean accuracies can be compared. Times are
 wall seconds with imports excluded on both sides; the one-time conversion of the backbone is
 reported apart. Cold means a new workspace that has the converted backbone and has never seen a
-photo; warm that all features are remembered; again that only the learning rate changed.
+photo; warm that all features are remembered; again that only the learning rate changed. The
+textbook preset (`--textbook`) runs with several numbers of copies, each cold, and once remembered.
 """
 
 import argparse
@@ -26,6 +27,8 @@ from tlcore.config import DEFAULT_BACKBONE
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
 PROJECT = Path(__file__).parent.parent
+# How many copies of each photo the textbook preset is run with.
+_PRESET_VIEWS = (10, 2, 0)
 
 
 def main() -> None:
@@ -48,6 +51,14 @@ def _compare(options: argparse.Namespace, folder: Path) -> None:
     rows = {"cold": _train(options, workspace, seed=0)}
     rows["warm"] = _train(options, workspace, seed=0)
     rows["again, learning rate 0.003"] = _train(options, workspace, seed=0, learning_rate=0.003)
+    for views in _PRESET_VIEWS:
+        place = Workspace(folder / f"views{views}")
+        shutil.copytree(first.backbone_cache, place.backbone_cache)
+        name = f"textbook preset, {views} views"
+        rows[name] = _train(options, place, "--textbook", seed=0, views=views)
+        if views == max(_PRESET_VIEWS):
+            again = _train(options, place, "--textbook", seed=0, views=views)
+            rows[f"{name}, remembered"] = again
     seeds = [_train(options, workspace, seed=seed) for seed in range(options.seeds)]
     books: dict[str, dict[str, Any]] = {}
     varied: list[dict[str, Any]] = []
@@ -67,9 +78,11 @@ def _compare(options: argparse.Namespace, folder: Path) -> None:
     _print_means("textbook with augmentation", [book["val_accuracy"][-1] for book in varied])
 
 
-def _train(options: argparse.Namespace, workspace: Workspace, **settings: float) -> dict[str, Any]:
+def _train(
+    options: argparse.Namespace, workspace: Workspace, *flags: str, **settings: float
+) -> dict[str, Any]:
     command = [sys.executable, "-m", "tlcore", "train", options.photos, "--json"]
-    command += ["--backbone", options.backbone]
+    command += ["--backbone", options.backbone, *flags]
     for name, value in settings.items():
         command += [f"--{name.replace('_', '-')}", str(value)]
     return _run(command, workspace)

@@ -178,3 +178,21 @@ def test_the_log_is_there_whatever_the_state(photos, new_run) -> None:
     (code,) = opened(run).code
     assert len(code.value) <= 4_000
     assert code.value.endswith("end of it é")
+
+
+JUDGED = events.Evaluated(
+    accuracy=0.75, interval=[0.4, 0.9], correct=6, total=8, best_epoch=3, best_phase="tail"
+)
+
+
+@pytest.mark.parametrize("page", ["predict.py", "export.py"])
+def test_a_tuned_network_that_is_judged_but_not_packed_yet_is_waited_for(
+    photos, new_run, page: str
+) -> None:
+    run = a_run(photos, new_run, *TAIL, JUDGED, events.StageMoved(stage="pack"))
+    app = AppTest.from_file(str(ROUTER), default_timeout=60).run()
+    app.switch_page(page)
+    app.query_params["run"] = run.id
+    app.run()
+    assert not app.exception
+    assert any("is being packed" in each.value for each in app.markdown)
