@@ -21,7 +21,8 @@ from tlcore.workspace import atomic_path, storage_errors
 _NOTES, _ARRAYS = "notes", "arrays/"
 # To wait for the disk takes up to 10 ms, half an epoch of a head.
 _SYNC_EVERY_SECONDS = 1.0
-# What NumPy and JSON raise on a file that was not written by `save`.
+# What NumPy and JSON raise on a file that was not written by `save`;
+# NotImplementedError is zipfile's for a compression that it does not know.
 _UNREADABLE = (
     *(OSError, EOFError, BadZipFile, zlib.error, MemoryError, NotImplementedError),
     *(LookupError, TypeError, ValueError, RecursionError),

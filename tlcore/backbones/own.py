@@ -38,6 +38,8 @@ _MAP_RANK = 4
 _MOST_BYTES = 4 * 10**9
 _MOST_CONFIG_BYTES = 64 * 10**6
 _CONFIG = "config.json"
+# What zipfile and Keras raise on a hostile or damaged file; NotImplementedError is zipfile's for a
+# compression that it does not know.
 _UNREADABLE = (
     *(OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError),
     *(KeyError, ValueError, AttributeError, RecursionError),
