@@ -189,8 +189,8 @@ def _fit(setting: _Setting) -> _Measured:
     )
     model.compile(
         keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
-        "sparse_categorical_crossentropy",
-        ["accuracy"],
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
     )
     times = [time.perf_counter()]
     on_end = keras.callbacks.LambdaCallback(
