@@ -145,8 +145,8 @@ def understood(dataset: Manifest) -> None:
         f"{count(learn)} are for learning, {count(judge)} are set aside to judge the model and it "
         f"never learns from them.{tested}"
     )
-    editing.version_bar(dataset)
     editing.told()
+    editing.version_bar(dataset)
 
 
 def figures(dataset: Manifest) -> None:

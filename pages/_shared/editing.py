@@ -61,13 +61,17 @@ def refuse(problem: TLError) -> None:
 
 
 def told() -> None:
-    """Says what the last edit did, or why it was refused; once."""
+    """Says what the last edit did, or why it was refused; once.
+
+    Comes before whatever opens a dialog: a dialog closes when it finds an edit that is still to be
+    told, and must not take one from before it opened for its own.
+    """
     words = st.session_state.pop(state.TOLD, None)
     if words:
         st.toast(f"{plain(words, 200)} Undo is at the top of the page.", icon=":material/check:")
     refused = st.session_state.pop(state.REFUSED, None)
     if refused is not None:
-        errors.show(refused, key="refused")
+        errors.show(refused)
 
 
 def actions(

@@ -53,8 +53,8 @@ def show(
         ):
             st.switch_page(PHOTOS.file, query_params={DATASET: dataset.id})
     starting.lead(f"{entry.why} {entry.todo}")
-    editing.version_bar(dataset)
     editing.told()
+    editing.version_bar(dataset)
     if not issues:
         return
     _all_at_once(dataset, kind, issues, groups)
