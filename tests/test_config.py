@@ -9,7 +9,15 @@ from typing import Any
 import pytest
 
 from tlcore.augment import PRESETS, AugmentConfig
-from tlcore.config import MODES, TailConfig, TrainConfig, textbook
+from tlcore.config import (
+    MODES,
+    TUNING_AUGMENT,
+    TUNING_VIEWS,
+    TailConfig,
+    TrainConfig,
+    textbook,
+    uses,
+)
 from tlcore.errors import ConfigError
 
 
@@ -79,6 +87,7 @@ def test_a_setting_out_of_its_range_is_refused_by_its_name(name: str, value: Any
     assert str(value)[:12] in caught.value.message
     assert len(caught.value.message) < 200
     assert caught.value.hint
+    assert caught.value.setting == name
 
 
 @pytest.mark.parametrize(
@@ -141,7 +150,7 @@ def test_settings_of_an_earlier_version_get_the_defaults_of_what_it_did_not_know
 
 
 def test_a_nested_setting_out_of_its_range_is_refused_when_it_is_read() -> None:
-    with pytest.raises(ConfigError, match=r"^blocks must be a whole number from 1 to 100"):
+    with pytest.raises(ConfigError, match=r"^tail blocks must be a whole number from 1 to 100"):
         TrainConfig.from_json({"tail": {"blocks": 0}})
     with pytest.raises(ConfigError, match=r"^rotation must be from 0 to 180 degrees"):
         TrainConfig.from_json({"augment": {"rotation": 181}})
@@ -149,6 +158,84 @@ def test_a_nested_setting_out_of_its_range_is_refused_when_it_is_read() -> None:
         TrainConfig.from_json({"augment": [1]})
 
 
+def test_a_refused_setting_of_the_tail_is_told_from_that_of_the_head() -> None:
+    with pytest.raises(ConfigError, match="^tail learning rate must be ") as caught:
+        TailConfig(learning_rate=0)
+    assert caught.value.setting == "tail.learning_rate"
+    with pytest.raises(ConfigError, match="^learning rate must be ") as caught:
+        TrainConfig(learning_rate=0)
+    assert caught.value.setting == "learning_rate"
+
+
+def test_an_error_about_no_single_setting_names_none() -> None:
+    assert ConfigError("It cannot be cut.", hint="Take another.").setting == ""
+
+
 def test_a_setting_of_another_version_is_named() -> None:
     with pytest.raises(ConfigError, match="does not know the setting 'mixup'"):
         TrainConfig.from_json({"mixup": 0.2})
+
+
+# What a mode makes use of
+
+EVERYWHERE = {
+    *("backbone", "mode", "hidden_units", "dropout", "class_weights", "patience", "minutes"),
+    "seed",
+}
+OF_THE_HEAD_ALONE = {
+    *("epochs", "batch_size", "learning_rate", "optimizer", "schedule", "weight_decay", "l2"),
+    *("label_smoothing", "weights"),
+}
+OF_THE_TAIL = {
+    *("tail.epochs", "tail.learning_rate", "tail.decay", "tail.weight_decay", "tail.warmup"),
+    *("tail.batch_size", "tail.label_smoothing", "tail", "augment.mixup", "augment.cutmix"),
+}
+OF_COPIES = {
+    *("views", "augment"),
+    *(
+        f"augment.{field.name}"
+        for field in dataclasses.fields(AugmentConfig)
+        if field.name not in ("mixup", "cutmix")
+    ),
+}
+USED = {
+    "head": EVERYWHERE | OF_THE_HEAD_ALONE,
+    "finetune": EVERYWHERE | OF_THE_HEAD_ALONE | OF_THE_TAIL | {"tail.blocks"},
+    "full": EVERYWHERE | OF_THE_HEAD_ALONE | OF_THE_TAIL,
+    "scratch": EVERYWHERE | OF_THE_TAIL,
+}
+
+
+def names_of_settings() -> set[str]:
+    return {
+        *(field.name for field in dataclasses.fields(TrainConfig)),
+        *(f"tail.{field.name}" for field in dataclasses.fields(TailConfig)),
+        *(f"augment.{field.name}" for field in dataclasses.fields(AugmentConfig)),
+    }
+
+
+@pytest.mark.parametrize("mode", MODES)
+def test_what_a_mode_makes_use_of(mode: str) -> None:
+    plain = TrainConfig(mode=mode)
+    assert {name for name in names_of_settings() if uses(plain, name)} == USED[mode]
+    varied = TrainConfig(mode=mode, views=2, augment=PRESETS["light"])
+    assert {name for name in names_of_settings() if uses(varied, name)} == USED[mode] | OF_COPIES
+
+
+def test_copies_that_do_not_differ_from_the_photo_have_no_effect() -> None:
+    mixed = AugmentConfig(mixup=0.2)
+    assert not uses(TrainConfig(mode="finetune", views=2, augment=mixed), "views")
+    assert uses(TrainConfig(mode="finetune", augment=mixed), "augment")
+    assert not uses(TrainConfig(mode="head", augment=mixed), "augment")
+
+
+def test_a_name_that_no_setting_has_is_a_mistake_of_the_program() -> None:
+    for name in ("rate", "tail.views", "augment.", ""):
+        with pytest.raises(ValueError, match="`name` must be that of a setting"):
+            uses(TrainConfig(), name)
+
+
+def test_tuning_starts_with_two_copies_as_the_textbook_varies_them_but_for_the_flip() -> None:
+    flipped = dataclasses.replace(TUNING_AUGMENT, horizontal_flip=True)
+    assert (TUNING_VIEWS, flipped) == (2, PRESETS["textbook"])
+    assert not TUNING_AUGMENT.horizontal_flip

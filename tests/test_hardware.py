@@ -3,81 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from tlcore import hardware
-from tlcore.events import Event, Warned
-from tlcore.hardware import Gpu, Hardware, frozen_pass_engine, with_halved_batches
+from tlcore.errors import RunError
+from tlcore.events import Warned
+from tlcore.hardware import Gpu, Portions, frozen_pass_engine
 from tlcore.workspace import Workspace
-
-INTEL = """processor\t: 0
-model name\t: Intel(R) Xeon(R) Platinum 8488C
-flags\t\t: fpu sse2 avx2 fma avx512f avx512_bf16 amx_bf16 amx_tile
-
-processor\t: 1
-model name\t: Intel(R) Xeon(R) Platinum 8488C
-flags\t\t: fpu sse2
-"""
-ARM = "processor\t: 0\nFeatures\t: fp asimd asimdhp bf16\n"
-
-
-def _hardware(**changed: object) -> Hardware:
-    values = {
-        "cpu": "AMD EPYC",
-        "cores": 2,
-        "physical_cores": 2,
-        "memory_bytes": 8_300_000_000,
-        "free_bytes": 4_000_000_000,
-        "instructions": ("avx2", "fma"),
-    }
-    return Hardware(**values | changed)  # type: ignore[arg-type]
-
 
 # The processor and the memory
 
 
 def test_what_is_here_is_within_what_is_possible() -> None:
     here = hardware.look()
-    assert here.cpu == hardware.cpu_name() != ""
-    assert here.cores == os.cpu_count()
-    assert here.physical_cores is None or 1 <= here.physical_cores <= here.cores
+    assert hardware.cpu_name() != ""
     assert 0 < here.free_bytes <= here.memory_bytes
-
-
-def test_the_instruction_sets_that_matter_are_picked_out() -> None:
-    assert hardware.instructions(INTEL) == (
-        *("avx2", "fma", "avx512f", "avx512_bf16", "amx_tile", "amx_bf16"),
-    )
-    assert hardware.instructions(ARM) == ("asimd", "asimdhp", "bf16")
-    assert hardware.instructions("flags : fpu\n") == ()
-
-
-def test_where_the_system_lists_no_instructions_nothing_is_claimed() -> None:
-    assert hardware.instructions("") is None
-    assert _hardware(instructions=None).gains_by_16_bits is None
-
-
-@pytest.mark.parametrize(
-    ("instructions", "gains"),
-    [
-        *((("avx2", "avx512f"), False), (("avx512_bf16",), True)),
-        *((("amx_tile", "amx_bf16"), True), (("asimd", "bf16"), True), ((), False)),
-    ],
-)
-def test_only_a_processor_with_16_bit_arithmetic_gains_by_it(
-    instructions: tuple[str, ...], gains: bool
-) -> None:
-    assert _hardware(instructions=instructions).gains_by_16_bits is gains
-
-
-def test_the_computer_is_described_in_one_line() -> None:
-    assert _hardware().statement == "AMD EPYC, 2 cores, 8.3 GB of memory"
-    assert _hardware(cores=1).statement == "AMD EPYC, 1 core, 8.3 GB of memory"
 
 
 def test_the_memory_limit_of_a_container_counts(tmp_path: Path) -> None:
@@ -90,6 +35,18 @@ def test_the_memory_limit_of_a_container_counts(tmp_path: Path) -> None:
     assert hardware._within_container(100, 10, tmp_path) == (50, 10)
     (tmp_path / "memory.current").write_text("55\n")
     assert hardware._within_container(100, 60, tmp_path) == (50, 0)
+
+
+def test_files_that_a_container_only_holds_in_memory_do_not_count_as_used(tmp_path: Path) -> None:
+    (tmp_path / "memory.max").write_text("100\n")
+    (tmp_path / "memory.current").write_text("90\n")
+    for stat, free in (
+        ("anon 30\nfile 60\ninactive_file 50\nactive_file 10\n", 60),
+        ("anon 90\n", 10),
+        ("inactive_file many\n", 10),
+    ):
+        (tmp_path / "memory.stat").write_text(stat)
+        assert hardware._within_container(1_000, 800, tmp_path) == (100, free)
 
 
 def test_looking_at_the_computer_needs_no_tensorflow() -> None:
@@ -127,9 +84,16 @@ def test_what_tensorflow_says_of_this_computer_is_told_and_left_for_the_pages(
     ],
 )
 def test_why_no_card_is_used_is_said(built: bool, driver: bool, words: tuple[str, ...]) -> None:
-    reason = hardware.why_none(built_for_gpu=built, driver=driver)
+    reason = hardware.why_none(built_for_gpu=built, driver=driver, system="Linux")
     assert all(word in reason for word in words)
     assert reason.endswith(".")
+
+
+def test_on_windows_the_way_to_a_card_is_wsl2() -> None:
+    reason = hardware.why_none(built_for_gpu=False, driver=True, system="Windows")
+    assert "WSL2" in reason
+    plain = hardware.why_none(built_for_gpu=False, driver=False, system="Windows")
+    assert plain == hardware.why_none(built_for_gpu=False, driver=False, system="Linux")
 
 
 def test_what_another_computer_left_in_the_workspace_does_not_count(tmp_path: Path) -> None:
@@ -143,7 +107,7 @@ def test_what_another_computer_left_in_the_workspace_does_not_count(tmp_path: Pa
 
 
 def test_without_a_card_frozen_passes_run_in_litert_and_nothing_is_measured() -> None:
-    def measured() -> float:
+    def measured(*_: str) -> float:
         raise AssertionError("nothing is to be measured")
 
     none = Gpu(found=False, statement="")
@@ -151,9 +115,10 @@ def test_without_a_card_frozen_passes_run_in_litert_and_nothing_is_measured() ->
 
 
 def test_with_a_card_the_faster_engine_is_taken() -> None:
-    card = Gpu(found=True, statement="")
-    assert frozen_pass_engine(card, litert=lambda: 4.6, keras=lambda: 0.5) == "keras-gpu"
-    assert frozen_pass_engine(card, litert=lambda: 4.6, keras=lambda: 9.0) == "litert"
+    card = Gpu(found=True, statement="", names="A card")
+    times = {"A card": 0.5}
+    assert frozen_pass_engine(card, litert=lambda: 4.6, keras=times.__getitem__) == "keras-gpu"
+    assert frozen_pass_engine(card, litert=lambda: 0.4, keras=times.__getitem__) == "litert"
 
 
 # When memory runs out
@@ -165,46 +130,54 @@ def _exhausted() -> Exception:
     return tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
 
-@pytest.mark.parametrize("error", [_exhausted, lambda: MemoryError()], ids=["card", "memory"])
-def test_batches_are_halved_until_they_fit(error: object) -> None:
+@pytest.mark.parametrize("error", [_exhausted, MemoryError], ids=["card", "memory"])
+def test_portions_are_halved_until_they_fit_and_cover_all(
+    error: Callable[[], Exception],
+) -> None:
+    tried: list[tuple[int, int]] = []
+    heard: list[Warned] = []
+
+    def work(part: slice) -> int:
+        tried.append((part.start, part.stop))
+        if part.stop - part.start > 8:
+            raise error()
+        return part.stop - part.start
+
+    portions = Portions(33, heard.append)
+    assert portions.run(20, work) == [5, 5, 5, 5]
+    assert tried == [(0, 20), (0, 10), (0, 5), (5, 10), (10, 15), (15, 20)]
+    assert [warning.message for warning in heard] == [
+        "Memory ran out, so tuning goes on with 10 photos a step.",
+        "Memory ran out, so tuning goes on with 5 photos a step.",
+    ]
+    # What was learned holds for what comes later.
+    assert portions.run(7, work) == [5, 2]
+    assert (portions.size, len(heard)) == (5, 2)
+
+
+def test_a_single_photo_that_does_not_fit_is_an_error() -> None:
     tried: list[int] = []
-    heard: list[Event] = []
+    heard: list[Warned] = []
 
-    def run(batch_size: int) -> str:
-        tried.append(batch_size)
-        if batch_size > 8:
-            raise error()  # type: ignore[operator]
-        return "done"
+    def work(part: slice) -> None:
+        tried.append(part.stop - part.start)
+        raise MemoryError
 
-    assert with_halved_batches(run, 33, heard.append) == "done"
-    assert tried == [33, 16, 8]
-    assert [type(event) for event in heard] == [Warned, Warned]
-    assert [event.message for event in heard if isinstance(event, Warned)] == [
-        "Memory ran out, so training goes on with 16 photos per step, half as many.",
-        "Memory ran out, so training goes on with 8 photos per step, half as many.",
+    with pytest.raises(RunError, match="even with one photo a step"):
+        Portions(3, heard.append).run(9, work)
+    assert tried == [3, 2, 1]
+    assert [warning.message.split(" with ")[1] for warning in heard] == [
+        "2 photos a step.",
+        "1 photo a step.",
     ]
 
 
-def test_a_batch_of_one_that_does_not_fit_is_an_error() -> None:
-    tried: list[int] = []
-    heard: list[Event] = []
-
-    def run(batch_size: int) -> None:
-        tried.append(batch_size)
-        raise MemoryError
-
-    with pytest.raises(MemoryError):
-        with_halved_batches(run, 3, heard.append)
-    assert tried == [3, 1]
-    assert len(heard) == 1
-
-
 def test_other_errors_are_not_taken_for_a_lack_of_memory() -> None:
-    def run(batch_size: int) -> None:
+    def work(part: slice) -> None:
         raise ValueError("something else")
 
     with pytest.raises(ValueError, match="something else"):
-        with_halved_batches(run, 32, lambda event: pytest.fail("nothing was halved"))
+        Portions(32, lambda warning: pytest.fail("nothing was halved")).run(64, work)
 
 
 def test_a_real_lack_of_memory_is_recognised() -> None:
@@ -212,9 +185,9 @@ def test_a_real_lack_of_memory_is_recognised() -> None:
 
     shape = (2**20, 2**20, 2**10)  # 4 PiB: no computer has it
 
-    def run(batch_size: int) -> int:
-        if batch_size > 1:
+    def work(part: slice) -> int:
+        if part.stop - part.start > 1:
             tf.zeros(shape)
-        return batch_size
+        return part.start
 
-    assert with_halved_batches(run, 2, lambda event: None) == 1
+    assert Portions(2, lambda warning: None).run(3, work) == [0, 1, 2]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any
 
 from tlcore.augment.settings import TEXTBOOK, AugmentConfig
@@ -33,6 +33,10 @@ CLASS_WEIGHTS: Mapping[str, str] = {
 }
 DEFAULT_BACKBONE = "efficientnet_lite0"
 MAX_VIEWS = 64
+# What tuning starts with. A tuned network soon knows every photo by heart; two copies cost little
+# and hold it off. A flip may change the class, so it is asked for.
+TUNING_VIEWS = 2
+TUNING_AUGMENT = replace(TEXTBOOK, horizontal_flip=False)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +44,8 @@ class TailConfig:
     """How the tail of a network is tuned; not used in mode `head`.
 
     Attributes:
-        blocks: How many of the last blocks are tuned, 1 to 100; in `full` and `scratch` all are.
+        blocks: How many of the last blocks are tuned in `finetune`, 1 to 100; the other modes
+            tune all.
         epochs: How often tuning goes through all photos, 1 to 10,000.
         learning_rate: Of the last layer, above 0 and at most 10.
         decay: The learning rate of a block is that of the block after it times this, above 0
@@ -66,12 +71,16 @@ class TailConfig:
 
     def __post_init__(self) -> None:
         for name, rule in _TAIL_RULES.items():
-            rule.check(name, getattr(self, name))
+            rule.check(f"tail_{name}", getattr(self, name), setting=f"tail.{name}")
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainConfig:
     """The settings of one training run.
+
+    Those from `epochs` to `label_smoothing` belong to the phase in which the head learns alone.
+    Mode `scratch` has no such phase: there only those of `tail` count. `uses` tells what a mode
+    makes use of.
 
     Attributes:
         backbone: Name of a row of the backbone table.
@@ -82,20 +91,25 @@ class TrainConfig:
         optimizer: A key of `OPTIMIZERS`.
         schedule: A key of `SCHEDULES`.
         weight_decay: Decoupled, of the head's kernels, 0 to 10.
-        hidden_units: Units of a hidden layer of the head, 0 to 8,192; 0 is none.
-        dropout: Share of features dropped at each step, 0 to below 1.
         l2: Weight of the squared-kernel penalty, 0 to 10.
         label_smoothing: Share of the target spread over all classes, 0 to below 1.
-        class_weights: A key of `CLASS_WEIGHTS`.
-        patience: Training ends after so many epochs without a lower validation loss, 0 to
+        hidden_units: Units of a hidden layer of the head, 0 to 8,192; 0 is none.
+        dropout: Share of features dropped at each step, in front of each layer of the head and
+            also while the tail learns, 0 to below 1.
+        class_weights: A key of `CLASS_WEIGHTS`; also while the tail learns.
+        patience: A phase ends after so many epochs without a lower validation loss, 0 to
             10,000; 0 goes on to the last.
-        minutes: Training ends with the first epoch after so many minutes, 0 to 10,000; 0 has no
-            limit.
-        views: Varied copies of each training photo, 0 to 64.
-        augment: How the copies are varied.
-        tail: How the tail is tuned.
+        minutes: Training ends with the first epoch after the run has worked for so many minutes,
+            0 to 10,000; 0 has no limit.
+        views: Varied copies of each training photo, 0 to 64. Epoch 1 of a phase learns from the
+            photos themselves and each later epoch from the next copy, so n epochs reach n - 1
+            copies; after the last copy the photos themselves come again.
+        augment: How the copies are varied. MixUp and CutMix blend the photos of a batch while
+            the tail learns, with copies or without; the head alone knows neither.
+        tail: How the tail is tuned; not used in mode `head`.
         seed: Seeds initial weights, order of photos, dropout and copies, 0 to 2**31 - 1.
-        weights: Path of a weights file for the backbone, or None for its own ImageNet weights.
+        weights: Path of a weights file for the backbone, or None for its own ImageNet weights;
+            not used in mode `scratch`.
 
     Raises:
         ConfigError: A value is out of its range.
@@ -109,10 +123,10 @@ class TrainConfig:
     optimizer: str = "adam"
     schedule: str = "constant"
     weight_decay: float = 0.0
-    hidden_units: int = 0
-    dropout: float = 0.0
     l2: float = 0.0
     label_smoothing: float = 0.0
+    hidden_units: int = 0
+    dropout: float = 0.0
     class_weights: str = "none"
     patience: int = 0
     minutes: float = 0.0
@@ -145,21 +159,66 @@ class TrainConfig:
         return read_settings(cls, {**values, **nested})
 
 
+def uses(config: TrainConfig, name: str) -> bool:
+    """Tells whether a setting has an effect on a run.
+
+    Args:
+        config: The settings of the run: its mode and how its copies are varied decide.
+        name: Dotted, as "epochs", "tail.epochs", "augment.mixup"; "tail" and "augment" stand for
+            any of theirs.
+
+    Example:
+        >>> uses(TrainConfig(mode="scratch"), "learning_rate")
+        False
+
+    Raises:
+        ValueError: No setting has this name.
+    """
+    if name not in _NAMES:
+        raise ValueError(f"`name` must be that of a setting. Received: {name!r}")
+    if name == "tail.blocks":
+        return config.mode == "finetune"
+    if name.startswith("tail"):
+        return config.mode != "head"
+    if name.startswith("augment"):
+        return _uses_augment(config, name)
+    if name == "views":
+        return config.augment.changes_pictures
+    return config.mode != "scratch" or name not in _NOT_FROM_SCRATCH
+
+
+def _uses_augment(config: TrainConfig, name: str) -> bool:
+    mixes = config.mode != "head"
+    if name == "augment":
+        return config.views > 0 or (mixes and config.augment.mixes_batches)
+    return mixes if name in ("augment.mixup", "augment.cutmix") else config.views > 0
+
+
 def textbook(backbone: str = "mobilenet_v2", *, views: int = 10, seed: int = 0) -> TrainConfig:
     """Returns the textbook recipe.
 
     A frozen backbone, global average pooling, one dense layer, Adam at 0.001, 10 epochs, batches
-    of 32, and augmentation in which each epoch sees other copies.
+    of 32, and augmentation: epoch 1 learns from the photos themselves, each later one from
+    another copy.
 
     Args:
         backbone: Name of a row of the backbone table.
-        views: Copies of each photo; 10 are as many as there are epochs.
+        views: Copies of each photo; its 10 epochs reach 9 of them.
         seed: As in `TrainConfig`.
     """
     return TrainConfig(backbone=backbone, epochs=10, views=views, augment=TEXTBOOK, seed=seed)
 
 
 _NESTED: Mapping[str, type] = {"augment": AugmentConfig, "tail": TailConfig}
+_NAMES = {
+    *(entry.name for entry in fields(TrainConfig)),
+    *(f"{part}.{entry.name}" for part, kind in _NESTED.items() for entry in fields(kind)),
+}
+# Those of the head's own training, and the weights that training would begin with.
+_NOT_FROM_SCRATCH = {
+    *("epochs", "batch_size", "learning_rate", "optimizer", "schedule"),
+    *("weight_decay", "l2", "label_smoothing", "weights"),
+}
 
 
 def _whole(low: int, high: int, hint: str) -> Rule:
@@ -214,8 +273,11 @@ __all__ = [
     "MODES",
     "OPTIMIZERS",
     "SCHEDULES",
+    "TUNING_AUGMENT",
+    "TUNING_VIEWS",
     "ConfigError",
     "TailConfig",
     "TrainConfig",
     "textbook",
+    "uses",
 ]

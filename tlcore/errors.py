@@ -37,7 +37,17 @@ class DatasetError(TLError):
 
 
 class ConfigError(TLError):
-    """A setting is out of its range."""
+    """A setting is out of its range.
+
+    Args:
+        message, hint: As in `TLError`.
+        setting: Its dotted name, as "epochs" or "tail.epochs"; empty where it is about no single
+            setting of a run.
+    """
+
+    def __init__(self, message: str, *, hint: str, setting: str = "") -> None:
+        super().__init__(message, hint=hint)
+        self.setting = setting
 
 
 class WeightsError(TLError):

@@ -6,9 +6,10 @@ can tell, so the worker asks it and leaves the answer in the workspace for the p
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
-import os
+import math
 import platform
 import shutil
 import sys
@@ -17,7 +18,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
-from tlcore.events import Event, Warned
+from tlcore.errors import RunError
+from tlcore.events import Warned
 from tlcore.workspace import Workspace, write_atomic
 
 _Result = TypeVar("_Result")
@@ -26,12 +28,6 @@ Engine = Literal["litert", "keras-gpu"]
 _CPUINFO = Path("/proc/cpuinfo")
 _CGROUP = Path("/sys/fs/cgroup")
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
-# As the kernel of Linux calls them, on Intel and AMD and on ARM: what matters to a network.
-_INSTRUCTIONS = (
-    *("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_tile", "amx_bf16"),
-    *("asimd", "asimdhp", "bf16", "sve"),
-)
-_SIXTEEN_BITS = ("avx512_bf16", "amx_bf16", "bf16")
 
 
 # The processor and the memory
@@ -42,37 +38,12 @@ class Hardware:
     """What a computer has.
 
     Attributes:
-        cpu: Name of the processor.
-        cores: Cores that the system counts, hyper-threads among them.
-        physical_cores: Cores in silicon; None where the system does not say.
         memory_bytes: Memory that programs here may use; in a container its limit.
         free_bytes: What of it is free or can be freed now.
-        instructions: Instruction sets that networks gain by, as Linux calls them; None where the
-            system does not list them.
     """
 
-    cpu: str
-    cores: int
-    physical_cores: int | None
     memory_bytes: int
     free_bytes: int
-    instructions: tuple[str, ...] | None
-
-    @property
-    def gains_by_16_bits(self) -> bool | None:
-        """Whether the processor computes in bfloat16 itself; None where it is not known.
-
-        Without AVX512-BF16, AMX or ARM's BF16 mixed precision is slower, not faster.
-        """
-        if self.instructions is None:
-            return None
-        return any(name in self.instructions for name in _SIXTEEN_BITS)
-
-    @property
-    def statement(self) -> str:
-        """One line for a person: "AMD EPYC, 2 cores, 8.3 GB of memory"."""
-        cores = "1 core" if self.cores == 1 else f"{self.cores} cores"
-        return f"{self.cpu}, {cores}, {self.memory_bytes / 1e9:.1f} GB of memory"
 
 
 def look() -> Hardware:
@@ -81,49 +52,21 @@ def look() -> Hardware:
 
     memory = psutil.virtual_memory()
     total, free = _within_container(memory.total, memory.available, _CGROUP)
-    return Hardware(
-        cpu=cpu_name(),
-        cores=os.cpu_count() or 1,
-        physical_cores=psutil.cpu_count(logical=False),
-        memory_bytes=total,
-        free_bytes=free,
-        instructions=instructions(_cpuinfo()),
-    )
+    return Hardware(memory_bytes=total, free_bytes=free)
 
 
 @functools.cache
 def cpu_name() -> str:
     """Returns the name of the processor, as the system tells it."""
-    named = _field(_cpuinfo(), "model name")
-    return named or platform.processor() or platform.machine() or "Unknown processor"
+    return _model_name() or platform.processor() or platform.machine() or "Unknown processor"
 
 
-def instructions(cpuinfo: str) -> tuple[str, ...] | None:
-    """Picks the instruction sets that matter out of the text of `/proc/cpuinfo`.
-
-    Returns:
-        Names as Linux has them; None when the text lists none, as on macOS and Windows, which
-        have no such file.
-    """
-    listed = _field(cpuinfo, "flags") or _field(cpuinfo, "Features")
-    if not listed:
-        return None
-    have = set(listed.split())
-    return tuple(name for name in _INSTRUCTIONS if name in have)
-
-
-def _cpuinfo() -> str:
-    try:
-        return _CPUINFO.read_text(errors="replace")
-    except OSError:
-        return ""
-
-
-def _field(cpuinfo: str, name: str) -> str:
-    for line in cpuinfo.splitlines():
-        key, _, value = line.partition(":")
-        if key.strip() == name:
-            return value.strip()
+def _model_name() -> str:
+    with contextlib.suppress(OSError):
+        for line in _CPUINFO.read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                return value.strip()
     return ""
 
 
@@ -131,10 +74,20 @@ def _within_container(total: int, free: int, cgroup: Path) -> tuple[int, int]:
     """Applies the memory limit of a container (cgroup v2), if there is one."""
     try:
         limit = int((cgroup / "memory.max").read_text())
-        used = int((cgroup / "memory.current").read_text())
+        used = int((cgroup / "memory.current").read_text()) - _cached_files(cgroup)
     except (OSError, ValueError):  # no container, or "max": no limit
         return total, free
     return min(total, limit), min(free, max(0, limit - used))
+
+
+def _cached_files(cgroup: Path) -> int:
+    """Returns the bytes of files in memory that nobody reads: they count as used, but give way."""
+    with contextlib.suppress(OSError, ValueError):
+        for line in (cgroup / "memory.stat").read_text().splitlines():
+            name, _, value = line.partition(" ")
+            if name == "inactive_file":
+                return int(value)
+    return 0
 
 
 # The graphics card
@@ -147,10 +100,12 @@ class Gpu:
     Attributes:
         found: Whether it sees one.
         statement: What was found, or why none is used, for a person.
+        names: Names of the cards; empty without one.
     """
 
     found: bool
     statement: str
+    names: str = ""
 
 
 def gpu() -> Gpu:
@@ -163,7 +118,9 @@ def gpu() -> Gpu:
     cards = tf.config.list_physical_devices("GPU")
     if not cards:
         reason = why_none(
-            built_for_gpu=tf.test.is_built_with_gpu_support(), driver=_has_nvidia_driver()
+            built_for_gpu=tf.test.is_built_with_gpu_support(),
+            driver=_has_nvidia_driver(),
+            system=platform.system(),
         )
         return Gpu(found=False, statement=f"No graphics card is used: {reason}")
     for card in cards:
@@ -172,16 +129,19 @@ def gpu() -> Gpu:
         tf.config.experimental.get_device_details(card).get("device_name", "unnamed")
         for card in cards
     )
-    return Gpu(found=True, statement=f"TensorFlow computes on {names}.")
+    return Gpu(found=True, statement=f"TensorFlow computes on {names}.", names=names)
 
 
-def why_none(*, built_for_gpu: bool, driver: bool) -> str:
+def why_none(*, built_for_gpu: bool, driver: bool, system: str) -> str:
     """Says why TensorFlow sees no graphics card.
 
     Args:
         built_for_gpu: Whether this TensorFlow can use one at all.
         driver: Whether an NVIDIA driver is there.
+        system: As `platform.system` names it.
     """
+    if system == "Windows" and driver and not built_for_gpu:
+        return _ON_WINDOWS
     return _REASONS[built_for_gpu, driver]
 
 
@@ -193,6 +153,11 @@ _REASONS: Mapping[tuple[bool, bool], str] = {
     (True, True): "there is an NVIDIA driver, but TensorFlow cannot load the CUDA libraries or "
     "finds no card. worker.log says which library is missing.",
 }
+# There is none since TensorFlow 2.11.
+_ON_WINDOWS = (
+    "there is an NVIDIA driver, but no TensorFlow for Windows uses it. In WSL2, "
+    "tensorflow[and-cuda] instead of tensorflow-cpu would."
+)
 
 
 def _has_nvidia_driver() -> bool:
@@ -234,55 +199,81 @@ def _saved_at(workspace: Workspace) -> Path:
 
 
 def frozen_pass_engine(
-    found: Gpu, litert: Callable[[], float], keras: Callable[[], float]
+    found: Gpu, litert: Callable[[], float], keras: Callable[[str], float]
 ) -> Engine:
     """Chooses what frozen passes run on: LiteRT, unless Keras on a graphics card was faster.
 
     Args:
         found: What `gpu` said. Without a card nothing is measured.
         litert: Measures LiteRT, in milliseconds a photo.
-        keras: Measures Keras on the card, in milliseconds a photo.
+        keras: Measures Keras on the cards of these names, in milliseconds a photo.
     """
     if not found.found:
         return "litert"
-    return "keras-gpu" if keras() < litert() else "litert"
+    return "keras-gpu" if keras(found.names) < litert() else "litert"
 
 
 # When memory runs out
 
 
-def with_halved_batches(
-    run: Callable[[int], _Result], batch_size: int, on_event: Callable[[Event], None]
-) -> _Result:
-    """Runs something, with batches half as large each time that memory runs out.
+class Portions:
+    """Works through photos, half as many at once from then on each time that memory runs out.
 
     Args:
-        run: Is given the batch size and must begin anew each time.
-        batch_size: To begin with, 1 or more.
-        on_event: Hears a warning at each halving.
+        size: Photos at once to begin with, 1 or more.
+        on_warning: Hears of each halving.
 
-    Returns:
-        What `run` returned.
-
-    Raises:
-        MemoryError, ResourceExhaustedError: Memory ran out at a batch of 1.
+    Attributes:
+        size: Photos at once now.
     """
-    from tensorflow.errors import ResourceExhaustedError
 
-    while True:
+    def __init__(self, size: int, on_warning: Callable[[Warned], None]) -> None:
+        self.size, self._on_warning = size, on_warning
+
+    def run(self, count: int, work: Callable[[slice], _Result]) -> list[_Result]:
+        """Calls `work` with slices that cover 0 to `count`; one that was too large comes smaller.
+
+        Returns:
+            What `work` returned for each slice.
+
+        Raises:
+            RunError: Memory ran out with a single photo.
+        """
+        results: list[_Result] = []
+        done = 0
+        while done < count:
+            at_once = min(self.size, count - done)
+            if (result := self._attempt(work, slice(done, done + at_once))) is None:
+                # Only here, outside the handler, is what the failed attempt held free again.
+                self.size = math.ceil(at_once / 2)
+                self._on_warning(_halved(self.size))
+                continue
+            results.append(result[0])
+            done += at_once
+        return results
+
+    def _attempt(self, work: Callable[[slice], _Result], part: slice) -> tuple[_Result] | None:
+        """Returns what `work` returns, in a tuple; None where memory ran out."""
+        from tensorflow.errors import ResourceExhaustedError
+
         try:
-            return run(batch_size)
-        except (MemoryError, ResourceExhaustedError):
-            if batch_size <= 1:
-                raise
-        # Only here, outside the handler, is what the failed attempt held free again.
-        batch_size //= 2
-        on_event(_halved(batch_size))
+            return (work(part),)
+        except (MemoryError, ResourceExhaustedError) as error:
+            if part.stop - part.start == 1:
+                raise _out_of_memory() from error
+            return None
 
 
-def _halved(batch_size: int) -> Warned:
-    photos = "1 photo" if batch_size == 1 else f"{batch_size} photos"
+def _halved(size: int) -> Warned:
+    photos = "1 photo" if size == 1 else f"{size} photos"
     return Warned(
-        message=f"Memory ran out, so training goes on with {photos} per step, half as many.",
-        hint="A smaller batch size or a smaller network needs less memory.",
+        message=f"Memory ran out, so tuning goes on with {photos} a step.",
+        hint="A smaller batch size, fewer blocks or a smaller network needs less memory.",
+    )
+
+
+def _out_of_memory() -> RunError:
+    return RunError(
+        "Memory ran out while the network was tuned, even with one photo a step.",
+        hint="Tune fewer blocks, or choose a smaller network.",
     )

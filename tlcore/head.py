@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from tlcore.checkpoint import Checkpoint, Saved
+from tlcore import progress
+from tlcore.checkpoint import Checkpoint
 from tlcore.config import TrainConfig
 from tlcore.events import EpochEnded
+from tlcore.progress import Arrays, Ending, Progress
 from tlcore.weighing import class_weights
 
 if TYPE_CHECKING:
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
 # The kernel, float32 [inputs, units], and the bias, float32 [units], of each dense layer. Between
 # two layers is a ReLU. The last has one unit for two classes (sigmoid), else one per class.
 Layers = tuple[tuple[np.ndarray, np.ndarray], ...]
-Ending = Literal["done", "patience", "minutes", "diverged", "stopped"]
 Views = Callable[[int], np.ndarray | None]
 MAX_BATCH_LOSSES = 50
 
@@ -74,6 +75,11 @@ class Trained(Head):
 
     last_epoch: int
     ending: Ending
+
+
+def paired(arrays: Sequence[np.ndarray]) -> Layers:
+    """Returns layers of kernels and biases that follow one another."""
+    return tuple(zip(arrays[::2], arrays[1::2], strict=True))
 
 
 def probabilities(embeddings: np.ndarray, layers: Layers) -> np.ndarray:
@@ -137,6 +143,7 @@ def train(
     *,
     on_epoch: Callable[[EpochEnded], None],
     should_stop: Callable[[], bool],
+    is_time_up: Callable[[], bool] = progress.never,
     views: Views | None = None,
     checkpoint: Checkpoint | None = None,
     clock: Callable[[], float] = time.monotonic,
@@ -148,13 +155,14 @@ def train(
 
     Args:
         data: Embeddings and classes.
-        config: Settings.
+        config: Settings; what `minutes` allows is for `is_time_up` to say.
         on_epoch: Called after each epoch that was not done before.
         should_stop: Asked before each epoch.
+        is_time_up: Asked after each epoch.
         views: Gives the embeddings of view v >= 1 of each training photo, float32 [n, d], as soon
             as they are there; None if it was stopped meanwhile. Epoch e learns from view
             (e - 1) % (config.views + 1), where 0 are the photos themselves.
-        checkpoint: Saved after each epoch, after `on_epoch`; continued if it holds a state.
+        checkpoint: Saved after each epoch, after `on_epoch`; continued if what it holds fits.
         clock: Seconds from any start.
 
     Returns:
@@ -167,64 +175,23 @@ def train(
     """
     if config.views and views is None:
         raise ValueError(f"the settings ask for {config.views} views, but none are given")
-    loop = _Loop(data, config)
-    progress = loop.restore(checkpoint.load() if checkpoint else None)
-    start = clock() - progress.seconds
-    ending = _ending(progress, config)
-    while not ending:
-        view = progress.epoch % (config.views + 1)
-        seen = None if should_stop() else views(view) if view and views else data.train_x
-        if seen is None:
-            ending = "stopped"
-            break
-        event = loop.run_epoch(progress.epoch + 1, seen, clock)
-        on_epoch(event)
-        progress = _after(progress, event, loop.learner.layers, clock() - start)
-        if checkpoint:
-            loop.save(checkpoint, progress)
-        ending = _ending(progress, config)
-    if not progress.best:
+    reached, ending = progress.run(
+        _Loop(data, config, views, should_stop, clock),
+        start=Progress,
+        epochs=config.epochs,
+        patience=config.patience,
+        on_epoch=on_epoch,
+        is_time_up=is_time_up,
+        checkpoint=checkpoint,
+    )
+    if not reached.best:
         return None
     return Trained(
-        layers=progress.best,
-        epoch=progress.best_epoch,
-        last_epoch=progress.epoch,
+        layers=paired(reached.best),
+        epoch=reached.best_epoch,
+        last_epoch=reached.epoch,
         ending=ending,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Progress:
-    """How far a training is, besides its variables."""
-
-    epoch: int = 0
-    best: Layers = ()
-    best_epoch: int = 0
-    best_loss: float = math.inf
-    seconds: float = 0.0
-    finite: bool = True
-
-
-def _after(
-    before: _Progress, event: EpochEnded, layers: Callable[[], Layers], seconds: float
-) -> _Progress:
-    now = replace(before, epoch=event.epoch, seconds=seconds, finite=math.isfinite(event.loss))
-    if event.val_loss < before.best_loss:
-        now = replace(now, best=layers(), best_epoch=event.epoch, best_loss=event.val_loss)
-    return now
-
-
-def _ending(progress: _Progress, config: TrainConfig) -> Ending | None:
-    """Tells why training ends after this epoch; None if it goes on."""
-    if not progress.finite:
-        return "diverged"
-    if progress.epoch >= config.epochs:
-        return "done"
-    if config.patience and progress.epoch - progress.best_epoch >= config.patience:
-        return "patience"
-    if config.minutes and progress.epoch and progress.seconds >= config.minutes * 60:
-        return "minutes"
-    return None
 
 
 class Learner:
@@ -324,13 +291,21 @@ class Learner:
 
 
 class _Loop:
-    """The compiled epoch of one training, and its state on disk."""
+    """The compiled epoch of one training."""
 
-    def __init__(self, data: HeadData, config: TrainConfig) -> None:
+    def __init__(
+        self,
+        data: HeadData,
+        config: TrainConfig,
+        views: Views | None,
+        should_stop: Callable[[], bool],
+        clock: Callable[[], float],
+    ) -> None:
         import tensorflow as tf
 
-        self._data, self._config = data, config
-        self.learner = Learner(data, config)
+        self._data, self._config, self._views = data, config, views
+        self._should_stop, self._clock = should_stop, clock
+        self._learner = Learner(data, config)
         self._train_x = tf.constant(data.train_x)
         self._train_y = tf.constant(data.train_y, tf.int32)
         self._val_x = tf.constant(data.val_x)
@@ -344,16 +319,20 @@ class _Loop:
         function = tf.function(self._compiled_epoch, input_signature=signature)
         self._epoch = function.get_concrete_function()
 
-    def run_epoch(self, epoch: int, seen: np.ndarray, clock: Callable[[], float]) -> EpochEnded:
+    def run_epoch(self, epoch: int) -> EpochEnded | None:
+        """Learns from every photo once; None if it was stopped before."""
         import tensorflow as tf
 
-        start = clock()
+        seen = self._seen(epoch)
+        if seen is None:
+            return None
+        start = self._clock()
         order = epoch_order(len(self._data.train_y), self._config.seed, epoch)
         x = self._train_x if seen is self._data.train_x else tf.constant(seen, tf.float32)
         said = self._epoch(x, tf.constant(order), tf.constant(epoch, tf.int32))
         *measures, steps = (value.numpy() for value in said)
         loss, accuracy, val_loss, val_accuracy = (float(value) for value in measures)
-        seconds = clock() - start
+        seconds = self._clock() - start
         return EpochEnded(
             epoch=epoch,
             epochs=self._config.epochs,
@@ -361,7 +340,7 @@ class _Loop:
             accuracy=accuracy,
             val_loss=val_loss,
             val_accuracy=val_accuracy,
-            learning_rate=self.learner.rate_at(epoch * self.learner.steps - 1),
+            learning_rate=self._learner.rate_at(epoch * self._learner.steps - 1),
             photos_per_second=round(len(order) / seconds, 1) if seconds > 0 else 0.0,
             batch_losses=thinned(steps),
         )
@@ -370,51 +349,40 @@ class _Loop:
         import tensorflow as tf
 
         size = self._config.batch_size
-        losses = tf.TensorArray(tf.float32, self.learner.steps)
-        for step in tf.range(self.learner.steps):
+        losses = tf.TensorArray(tf.float32, self._learner.steps)
+        for step in tf.range(self._learner.steps):
             batch = order[step * size : (step + 1) * size]
-            loss = self.learner.step(
+            loss = self._learner.step(
                 tf.gather(seen, batch),
                 tf.gather(self._train_y, batch),
                 dropout_seed(self._config.seed, epoch, step),
             )
             losses = losses.write(step, loss)
         return (
-            *self.learner.measure(self._train_x, self._train_y),
-            *self.learner.measure(self._val_x, self._val_y),
+            *self._learner.measure(self._train_x, self._train_y),
+            *self._learner.measure(self._val_x, self._val_y),
             losses.stack(),
         )
 
-    def save(self, checkpoint: Checkpoint, progress: _Progress) -> None:
-        best = [array for layer in progress.best for array in layer]
-        arrays = {f"variable_{i}": x.numpy() for i, x in enumerate(self.learner.variables)}
-        arrays |= {f"best_{i}": array for i, array in enumerate(best)}
-        notes = {
-            "best_epoch": progress.best_epoch,
-            "best_loss": progress.best_loss,
-            "seconds": progress.seconds,
-            "finite": progress.finite,
-        }
-        checkpoint.save(progress.epoch, arrays, notes)
+    def _seen(self, epoch: int) -> np.ndarray | None:
+        """Returns the embeddings that an epoch learns from; None if it was stopped."""
+        if self._should_stop():
+            return None
+        view = (epoch - 1) % (self._config.views + 1)
+        return self._views(view) if view and self._views else self._data.train_x
 
-    def restore(self, saved: Saved | None) -> _Progress:
-        """Puts the variables where a checkpoint left them and returns how far it was."""
-        if saved is None:
-            return _Progress()
-        for i, variable in enumerate(self.learner.variables):
-            variable.assign(saved.arrays[f"variable_{i}"])
-        best = [
-            saved.arrays[f"best_{i}"]
-            for i in range(sum(x.startswith("best_") for x in saved.arrays))
-        ]
-        return _Progress(
-            epoch=saved.epoch,
-            best=tuple(zip(best[::2], best[1::2], strict=True)),
-            best_epoch=saved.notes["best_epoch"],
-            best_loss=saved.notes["best_loss"],
-            seconds=saved.notes["seconds"],
-            finite=saved.notes["finite"],
-        )
+    def model(self) -> Arrays:
+        """Returns a copy of the weights."""
+        return tuple(array for layer in self._learner.layers() for array in layer)
+
+    def state(self) -> Arrays:
+        """Returns a copy of all that an epoch changes."""
+        return tuple(variable.numpy() for variable in self._learner.variables)
+
+    def put_back(self, state: Arrays) -> None:
+        """Sets what `state` returned."""
+        for variable, array in zip(self._learner.variables, state, strict=True):
+            variable.assign(array)
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> np.ndarray:

@@ -27,8 +27,13 @@ class Rule:
     wanted: str
     hint: str
 
-    def check(self, name: str, value: Any) -> None:
+    def check(self, name: str, value: Any, *, setting: str = "") -> None:
         """Refuses a value of another kind or out of range.
+
+        Args:
+            name: What the message calls it, with underscores for spaces.
+            value: What it was set to.
+            setting: Its dotted name among the settings of a run, where that is not `name`.
 
         Raises:
             ConfigError: It is; the message has the name and the value.
@@ -38,6 +43,7 @@ class Rule:
             raise ConfigError(
                 f"{name.replace('_', ' ')} must be {self.wanted}, but it is {str(value)[:40]}.",
                 hint=self.hint,
+                setting=setting or name,
             )
 
     def _is_of_kind(self, value: Any) -> bool:

@@ -16,15 +16,28 @@ class Supply(Generic[_Result]):
     Args:
         compute: Gives result i, or None where it was stopped, which ends the supply.
         count: How many there are.
+        keep: How many of them, from the first on, are held in memory; all unless told.
+        again: Gives a later one once more whenever it is asked for, in the thread that asks;
+            `compute` unless told.
 
     Example:
         >>> with Supply(embeddings_of_view, 3) as views:
         ...     second = views.take(2)  # waits until 1 and 2 are there
     """
 
-    def __init__(self, compute: Callable[[int], _Result | None], count: int) -> None:
+    def __init__(
+        self,
+        compute: Callable[[int], _Result | None],
+        count: int,
+        *,
+        keep: int | None = None,
+        again: Callable[[int], _Result | None] | None = None,
+    ) -> None:
         self._compute, self._count = compute, count
-        self._results: dict[int, _Result] = {}
+        self._again = again or compute
+        self._keep = count if keep is None else keep
+        self._kept: dict[int, _Result] = {}
+        self._done = 0
         self._changed = threading.Condition()
         self._is_over, self._is_unwanted = False, False
         self._problem: BaseException | None = None
@@ -40,9 +53,15 @@ class Supply(Generic[_Result]):
         problem: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Waits for the result that is being computed; the later ones are not begun."""
+        """Waits for the result that is being computed; the later ones are not begun.
+
+        Nothing is held any more afterwards.
+        """
         self._is_unwanted = True
         self._thread.join()
+        # `compute` mostly asks this supply whether it is unwanted: a cycle, which would live on.
+        self._compute = self._again = _nothing
+        self._kept.clear()
 
     def take(self, number: int) -> _Result | None:
         """Returns a result, from 1, as soon as it is there; None if it was stopped before.
@@ -51,10 +70,12 @@ class Supply(Generic[_Result]):
             Exception: What `compute` raised.
         """
         with self._changed:
-            self._changed.wait_for(lambda: number in self._results or self._is_over)
-        if number not in self._results and self._problem:
+            self._changed.wait_for(lambda: number <= self._done or self._is_over)
+        if number <= self._done:
+            return self._kept[number] if number <= self._keep else self._again(number)
+        if self._problem:
             raise self._problem
-        return self._results.get(number)
+        return None
 
     def is_unwanted(self) -> bool:
         """Tells whether nobody will ask any more; for `compute` to end early."""
@@ -67,10 +88,16 @@ class Supply(Generic[_Result]):
                 if result is None:
                     break
                 with self._changed:
-                    self._results[number] = result
+                    if number <= self._keep:
+                        self._kept[number] = result
+                    self._done = number
                     self._changed.notify_all()
         except BaseException as problem:  # noqa: BLE001  it is raised where the result is asked for
             self._problem = problem
         with self._changed:
             self._is_over = True
             self._changed.notify_all()
+
+
+def _nothing(_number: int) -> None:
+    return None

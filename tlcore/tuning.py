@@ -10,14 +10,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from tlcore import boundary, finetune, looking
+from tlcore import boundary, finetune, head, looking, progress
 from tlcore.backbones import BackboneSpec
 from tlcore.backbones.build import build
 from tlcore.backbones.cuts import Front, boundary_file, cut_for, cuts, split
+from tlcore.backbones.outline import keep_outline
 from tlcore.boundary import BoundaryStore, PhotoSource, Source, StoredSource
 from tlcore.checkpoint import Checkpoint
 from tlcore.config import TrainConfig
-from tlcore.events import EpochEnded
+from tlcore.events import EpochEnded, Warned
 from tlcore.features import PLAIN_VIEW
 from tlcore.finetune import TailData, Tuned
 from tlcore.head import Layers
@@ -84,6 +85,7 @@ def cut_network(lesson: Lesson) -> Network:
     config = lesson.config
     keras.utils.set_random_seed(config.seed)
     whole = build(lesson.spec, lesson.weights)
+    keep_outline(lesson.spec, whole, lesson.workspace)
     places = cuts(whole)
     tail, blocks = whole, 0
     if config.mode == "finetune":
@@ -96,10 +98,7 @@ def cut_network(lesson: Lesson) -> Network:
 
 def random_head(dimension: int, classes: int, config: TrainConfig) -> Layers:
     """Returns a head with Keras's initial weights, seeded by the settings."""
-    from tlcore.head import build as build_head
-
-    weights = build_head(dimension, classes, config).get_weights()
-    return tuple(zip(weights[::2], weights[1::2], strict=True))
+    return head.paired(head.build(dimension, classes, config).get_weights())
 
 
 @contextmanager
@@ -148,30 +147,35 @@ def _boundaries(
     assert lesson.weights is not None  # only a pretrained network has a frozen front
     config = lesson.config
     file = boundary_file(lesson.spec, lesson.weights, lesson.workspace, network.blocks)
+    share = file.share()
     store = BoundaryStore(lesson.workspace, file.space, file.shape)
     # Epoch 1 sees the photos themselves, each later one another view.
     count = min(config.views, config.tail.epochs - 1)
     of_view = [[*lesson.train, *lesson.val], *[list(lesson.train)] * count]
-    progress = _Progress(on_progress, sum(len(set(keys)) for keys in of_view))
+    passes = _Passes(on_progress, sum(len(set(keys)) for keys in of_view))
     views: list[Rows] = []
-    for view, keys in enumerate(of_view):
-        found = boundary.compute(
-            keys,
-            config.augment.view_name(config.seed, view) if view else PLAIN_VIEW,
-            _loader(lesson, view),
-            lambda: Front(file.path),
-            store,
-            on_progress=progress.tell,
-            should_stop=should_stop,
-        )
-        if found is None:
-            return None
-        views.append(found.rows)
-        progress.begin_next()
+    try:
+        for view, keys in enumerate(of_view):
+            found = boundary.compute(
+                keys,
+                config.augment.view_name(config.seed, view) if view else PLAIN_VIEW,
+                _loader(lesson, view),
+                lambda: Front(file.path, threads=share.threads),
+                store,
+                most=share.copies,
+                on_progress=passes.tell,
+                should_stop=should_stop,
+            )
+            if found is None:
+                return None
+            views.append(found.rows)
+            passes.begin_next()
+    finally:
+        store.trim()  # only now it is known which rows are in use
     return views
 
 
-class _Progress:
+class _Passes:
     """Adds up the progress of several passes."""
 
     def __init__(self, on_progress: Callable[[int, int, int], None], total: int) -> None:
@@ -194,7 +198,9 @@ def tune(
     *,
     on_epoch: Callable[[EpochEnded], None],
     on_step: Callable[[int, int], None],
+    on_warning: Callable[[Warned], None] | None = None,
     should_stop: Callable[[], bool],
+    is_time_up: Callable[[], bool] = progress.never,
     checkpoint: Checkpoint,
 ) -> Tuned | None:
     """Trains tail and head on what `opened_source` gave; as `finetune.train`."""
@@ -214,7 +220,9 @@ def tune(
         depths=network.depths,
         on_epoch=on_epoch,
         on_step=on_step,
+        on_warning=on_warning,
         should_stop=should_stop,
+        is_time_up=is_time_up,
         checkpoint=checkpoint,
     )
 
