@@ -48,7 +48,7 @@ def _measure(options: argparse.Namespace, workspace: Workspace) -> None:
         space = f"{load.__name__}-{round_}"
         with features.FeatureStore(workspace.feature_cache, space) as store:
             trunks = features.Trunks(lambda: Trunk(trunk.path, threads=1))
-            features.extract(list(files), load, trunks.embed, store)
+            features.extract(list(files), load, trunks, store)
 
     def decoded(key: str) -> np.ndarray:
         return pixels[key]

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 
 from tlcore import boundary
+from tlcore import packs as packs_module
 from tlcore.boundary import BoundaryStore, PhotoSource, StoredSource, cache_folder, compute
 from tlcore.errors import PhotoError, StorageError
+from tlcore.packs import Rows
 from tlcore.workspace import Workspace
 
 SHAPE = (2, 3, 4)
@@ -147,12 +149,87 @@ def test_the_least_recently_used_go_but_never_what_is_in_use(workspace: Workspac
     assert store.intact(KEYS, "plain") == set(KEYS)
 
 
+def test_rows_that_are_known_are_not_deleted_to_make_room_for_those_of_the_same_run(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(packs_module, "_PACK_BYTES", 2 * 48)  # so that packs fill, and trim
+    looked(BoundaryStore(workspace, "space", SHAPE), KEYS[:5])
+    store = BoundaryStore(workspace, "space", SHAPE, limit_bytes=48)
+    found, passed = looked(store)
+    assert found is not None
+    assert (found.hits, passed) == (5, 4)
+    rows = found.rows.take(np.arange(9))[:, 0, 0, 0].astype(np.float32)
+    assert rows == pytest.approx(np.arange(9) / 3, rel=1e-3)
+
+
+def delete_packs(workspace: Workspace) -> None:
+    """Deletes all that is there, as another program does that makes room."""
+    for pack in packs(workspace):
+        pack.with_suffix(".index").unlink()
+        pack.unlink()
+
+
+def test_a_pack_that_was_deleted_while_it_was_written_is_not_written_any_more(
+    workspace: Workspace,
+) -> None:
+    store = BoundaryStore(workspace, "space", SHAPE)
+    for key in KEYS[:3]:
+        store.put(key, "plain", photo(key))
+    delete_packs(workspace)
+    for key in KEYS[3:5]:
+        store.put(key, "plain", photo(key))
+    with pytest.raises(LookupError):
+        store.rows(KEYS[:1], "plain")
+    rows = store.rows(KEYS[3:5], "plain").take(np.arange(2))
+    assert rows[:, 0, 0, 0].tolist() == [3.0, 4.0]
+    assert store.intact(KEYS, "plain") == set(KEYS[3:5])
+
+
+def test_rows_that_another_program_deletes_meanwhile_are_computed_again(
+    workspace: Workspace,
+) -> None:
+    looked(BoundaryStore(workspace, "space", SHAPE), KEYS[:5])
+    deleted: list[str] = []
+
+    def load(key: str) -> np.ndarray:
+        if not deleted:
+            deleted.append(key)
+            delete_packs(workspace)
+        return photo(key)
+
+    told: list[tuple[int, int, int]] = []
+    store = BoundaryStore(workspace, "space", SHAPE)
+    found = compute(
+        KEYS, "plain", load, Third, store, on_progress=lambda *numbers: told.append(numbers)
+    )
+    assert found is not None
+    rows = found.rows.take(np.arange(9))[:, 0, 0, 0].astype(np.float32)
+    assert rows == pytest.approx(np.arange(9) / 3, rel=1e-3)
+    assert told[-1][:2] == (9, 9)
+
+
+def test_rows_that_are_deleted_again_and_again_are_an_error_that_says_why(
+    workspace: Workspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = BoundaryStore(workspace, "space", SHAPE)
+    whole = store.rows
+
+    def rows(keys: list[str], view: str) -> Rows:
+        delete_packs(workspace)
+        return whole(keys, view)
+
+    monkeypatch.setattr(store, "rows", rows)
+    with pytest.raises(StorageError, match="was deleted while it was needed"):
+        looked(store)
+
+
 def test_a_pass_that_was_stopped_keeps_what_it_did(workspace: Workspace) -> None:
     store = BoundaryStore(workspace, "space", SHAPE)
     told: list[tuple[int, int, int]] = []
     asked = iter([False, True])
+    keys = [f"{number:064x}" for number in range(200)]
     stopped = compute(
-        KEYS,
+        keys,
         "plain",
         photo,
         Third,
@@ -161,12 +238,12 @@ def test_a_pass_that_was_stopped_keeps_what_it_did(workspace: Workspace) -> None
         should_stop=lambda: next(asked, True),
     )
     assert stopped is None
-    assert told[0] == (0, 9, 0)
-    kept = store.intact(KEYS, "plain")
-    assert {KEYS[0], KEYS[1]} <= kept
-    found, passed = looked(store)
+    assert told[0] == (0, 200, 0)
+    kept = store.intact(keys, "plain")
+    assert {keys[0], keys[1]} <= kept
+    found, passed = looked(store, keys)
     assert found is not None
-    assert (found.hits, passed) == (len(kept), 9 - len(kept))
+    assert (found.hits, passed) == (len(kept), 200 - len(kept))
 
 
 def test_progress_counts_up_to_all(workspace: Workspace) -> None:
@@ -215,8 +292,9 @@ def test_each_front_serves_one_thread_at_a_time(workspace: Workspace) -> None:
 
     keys = [f"{number:064x}" for number in range(200)]
     store = BoundaryStore(workspace, "space", SHAPE)
-    assert compute(keys, "plain", photo, open_front, store) is not None
+    assert compute(keys, "plain", photo, open_front, store, most=2) is not None
     assert sum(front.photos for front in opened) == 200
+    assert len(opened) <= 2
 
 
 def test_many_threads_write_and_read_one_store(workspace: Workspace) -> None:

@@ -63,7 +63,7 @@ def photo(key: str) -> np.ndarray:
 
 
 def looked_at(wanted: Sequence[str], trunk: Trunk, store: FeatureStore) -> Extraction:
-    extraction = extract(wanted, photo, trunk.embed, store)
+    extraction = extract(wanted, photo, trunk, store)
     assert extraction is not None
     return extraction
 
@@ -115,7 +115,7 @@ def test_no_photos_need_no_trunk(tmp_path: Path) -> None:
         raise AssertionError("the trunk must not be opened")
 
     with FeatureStore(tmp_path, "space") as store:
-        extraction = extract([], photo, Trunks(no_trunk).embed, store)
+        extraction = extract([], photo, Trunks(no_trunk), store)
         assert extraction is not None
         assert (len(extraction.embeddings), extraction.hits, extraction.misses) == (0, 0, 0)
 
@@ -124,7 +124,7 @@ def test_a_remembered_set_does_not_open_the_trunk(tmp_path: Path, trunk: Countin
     opened = []
     with FeatureStore(tmp_path, "space") as store:
         looked_at(keys(5), trunk, store)
-        extract(keys(5), photo, Trunks(lambda: opened.append(1) or trunk).embed, store)
+        extract(keys(5), photo, Trunks(lambda: opened.append(1) or trunk), store)
     assert not opened
 
 
@@ -156,13 +156,11 @@ def test_each_view_is_remembered_apart(tmp_path: Path, trunk: CountingTrunk) -> 
     wanted = keys(6)
     with FeatureStore(tmp_path, "space") as store:
         plain = looked_at(wanted, trunk, store)
-        mirrored = extract(
-            wanted, lambda key: photo(key)[:, ::-1], trunk.embed, store, view="mirrored"
-        )
+        mirrored = extract(wanted, lambda key: photo(key)[:, ::-1], trunk, store, view="mirrored")
         assert mirrored is not None
         assert (mirrored.hits, mirrored.misses, trunk.passes) == (0, 6, 12)
         assert not np.array_equal(mirrored.embeddings, plain.embeddings)
-        again = extract(wanted, photo, trunk.embed, store, view="mirrored")
+        again = extract(wanted, photo, trunk, store, view="mirrored")
         assert again is not None
         assert (again.hits, again.misses, trunk.passes) == (6, 0, 12)
         np.testing.assert_array_equal(again.embeddings, mirrored.embeddings)
@@ -192,9 +190,7 @@ def test_a_stopped_pass_keeps_what_it_did_and_the_next_goes_on(
 ) -> None:
     asked = iter(range(100))
     with FeatureStore(tmp_path, "space") as store:
-        stopped = extract(
-            keys(100), photo, trunk.embed, store, should_stop=lambda: next(asked) >= 5
-        )
+        stopped = extract(keys(100), photo, trunk, store, should_stop=lambda: next(asked) >= 5)
         assert stopped is None
         done = len(store)
         assert 10 <= done < 100
@@ -216,7 +212,7 @@ def test_a_photo_that_cannot_be_read_does_not_cost_what_was_done(
 
     with FeatureStore(tmp_path, "space") as store:
         with pytest.raises(PhotoError, match="it is gone"):
-            extract(wanted, load, trunk.embed, store)
+            extract(wanted, load, trunk, store)
         assert len(store) == 30
 
 
@@ -229,7 +225,7 @@ def test_progress_counts_different_photos_and_what_was_remembered(
         extract(
             [*keys(100), *keys(5)],
             photo,
-            trunk.embed,
+            trunk,
             store,
             on_progress=lambda *counts: said.append(counts),
         )

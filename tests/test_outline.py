@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import subprocess
 import sys
@@ -10,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from tlcore.backbones import BACKBONES, build, cuts, outline
-from tlcore.backbones.outline import Block, Outline, head_parameters
+from tlcore.backbones.outline import Outline, head_parameters
 from tlcore.workspace import Workspace
 
 LITE0 = BACKBONES["efficientnet_lite0"]
 CACHED = "efficientnet_lite0-224.outline.json"
-SMALL = Outline(blocks=(Block(parameters=5, side=9), Block(parameters=7, side=3)))
+SMALL = Outline.of_sizes([(5, 4, 9), (7, 6, 3)])
 
 
 @pytest.fixture
@@ -27,10 +28,19 @@ def workspace(tmp_path: Path) -> Workspace:
     ("blocks", "tuned"), [(0, 0), (1, 4), (2, 6), (3, 7), (4, 7)], ids=lambda each: str(each)
 )
 def test_the_last_blocks_are_tuned_and_at_most_all_of_them(blocks: int, tuned: int) -> None:
-    whole = Outline(blocks=tuple(Block(parameters=n, side=1) for n in (1, 2, 4)))
-    assert whole.parameters == 7
+    whole = Outline.of_sizes((2 * n, n, 1) for n in (1, 2, 4))
+    assert whole.parameters == 14
     assert whole.most_tuned == 2
     assert whole.tuned(blocks) == tuned
+
+
+def test_blocks_and_the_last_of_them_have_a_title() -> None:
+    whole = Outline.of_sizes([(1, 1, 1)] * 12)
+    assert [block.title for block in whole.blocks][::11] == ["Block 1", "Block 12"]
+    assert [whole.title(blocks) for blocks in (0, 1, 2, 3)] == [
+        *("Block 12", "Block 12", "Blocks 11 and 12", "Blocks 10 to 12"),
+    ]
+    assert whole.title(12) == whole.title(99) == "Blocks 1 to 12"
 
 
 @pytest.mark.parametrize(
@@ -44,27 +54,51 @@ def test_the_head_has_a_bias_for_each_unit(arguments: tuple[int, ...], parameter
 def test_the_outline_of_a_built_network_is_the_one_that_comes_with_the_program(
     workspace: Workspace,
 ) -> None:
-    model = build.build(LITE0, None)
-    found = outline.write_outline(LITE0, model, workspace)
+    import keras
+
+    with keras.StatelessScope():  # no weights are needed
+        model = build.build(LITE0, None)
+    found = outline.of_model(model)
     assert found == outline.shipped()[LITE0.name]
-    assert found == outline.outline(LITE0, workspace)
+    assert found == outline.keep_outline(LITE0, model, workspace)
     assert found.parameters == LITE0.parameters
     for cut in cuts.cuts(model):
         assert found.tuned(cut.blocks) == cut.tuned_parameters
         assert found.blocks[-cut.blocks - 1].side == cut.shape[0]
 
 
+def test_the_outline_of_a_network_that_is_not_in_the_table_is_kept_once(
+    workspace: Workspace,
+) -> None:
+    import keras
+
+    other = dataclasses.replace(LITE0, name="own-0000000000000000")
+    assert outline.outline(other, workspace) is None
+    with keras.StatelessScope():
+        model = build.build(LITE0, None)
+    found = outline.keep_outline(other, model, workspace)
+    assert outline.outline(other, workspace) == found
+    (file,) = workspace.backbone_cache.glob("own-*.outline.json")
+    written = file.stat().st_mtime_ns
+    assert outline.keep_outline(other, model, workspace) == found
+    assert file.stat().st_mtime_ns == written
+
+
 def test_what_was_built_here_counts_more_than_what_comes_with_the_program(
     workspace: Workspace,
 ) -> None:
     workspace.backbone_cache.mkdir(parents=True)
-    built = json.dumps({"version": 1, **SMALL.to_json()})
+    built = json.dumps({"version": 2, **SMALL.to_json()})
     (workspace.backbone_cache / CACHED).write_text(built)
     assert outline.outline(LITE0, workspace) == SMALL
 
 
 @pytest.mark.parametrize(
-    "damage", ["", "{", "[]", '{"version": 1}', '{"version": 0, "blocks": []}']
+    "damage",
+    [
+        *("", "{", "[]", '{"version": 2}', '{"version": 1, "blocks": []}'),
+        '{"version": 2, "parameters": [1], "tunable": [1, 1], "side": [1]}',
+    ],
 )
 def test_a_damaged_outline_is_as_if_it_were_not_there(damage: str, workspace: Workspace) -> None:
     workspace.backbone_cache.mkdir(parents=True)
@@ -72,14 +106,12 @@ def test_a_damaged_outline_is_as_if_it_were_not_there(damage: str, workspace: Wo
     assert outline.outline(LITE0, workspace) == outline.shipped()["efficientnet_lite0"]
 
 
-def test_a_network_that_was_never_built_has_no_outline(workspace: Workspace) -> None:
-    assert outline.outline(BACKBONES["mobilenet_v2_035"], workspace) is None
-
-
 def test_the_file_of_outlines_is_what_its_script_writes() -> None:
     file = Path(outline.__file__).with_name("outlines.json")
     assert file.read_text(encoding="utf-8") == outline.shipped_json(outline.shipped())
+    assert list(outline.shipped()) == list(BACKBONES)
     for name, each in outline.shipped().items():
+        assert each.most_tuned >= 1
         assert each.parameters == BACKBONES[name].parameters
         assert Outline.from_json(each.to_json()) == each
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import zipfile
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tlcore import backbones
-from tlcore.backbones import Trunk, own
+from tlcore import backbones, keras_file
+from tlcore.backbones import Trunk, outline, own, speed, trunk_file
 from tlcore.backbones.build import build
+from tlcore.backbones.cuts import cuts, split
 from tlcore.backbones.table import Scaling
 from tlcore.errors import ConfigError, WeightsError
 from tlcore.workspace import Workspace
@@ -50,10 +52,17 @@ def _pixels(size: int) -> np.ndarray:
     return np.random.default_rng(0).integers(0, 256, (2, size, size, 3)).astype(np.float32)
 
 
+def _by_keras(family: str) -> Callable[[np.ndarray], np.ndarray]:
+    module = importlib.import_module(f"keras.applications.{family}")
+    return lambda x: np.asarray(module.preprocess_input(x.copy()))
+
+
 SCALES: dict[Scaling, Callable[[np.ndarray], np.ndarray]] = {
     "0-255": lambda x: x,
     "0-1": lambda x: x / 255,
     "-1-1": lambda x: x / 127.5 - 1,
+    "torch": _by_keras("densenet"),
+    "caffe": _by_keras("resnet"),
 }
 
 
@@ -74,6 +83,56 @@ def test_a_brought_network_answers_as_it_did_on_its_own_scale(
     np.testing.assert_allclose(
         answers["embedding"], expected.mean(axis=(1, 2)), rtol=1e-4, atol=1e-4
     )
+    trunk = Trunk(trunk_file(spec, backbones.locate(spec), workspace).path)
+    np.testing.assert_allclose(
+        trunk.embed(_pixels(32)), expected.mean(axis=(1, 2)), rtol=1e-3, atol=1e-3
+    )
+
+
+def test_a_brought_network_is_converted_measured_and_outlined_at_once(
+    save: Save, workspace: Workspace
+) -> None:
+    spec = own.adopt(save(), workspace)
+    file = trunk_file(spec, backbones.locate(spec), workspace)
+    assert backbones.is_converted(file, workspace)
+    assert speed.milliseconds(spec, workspace) is not None
+    found = outline.outline(spec, workspace)
+    assert found is not None
+    assert found.parameters == spec.parameters
+
+
+def test_what_was_made_from_a_forgotten_network_is_deleted_and_nothing_else(
+    save: Save, workspace: Workspace
+) -> None:
+    spec = own.adopt(save(), workspace, scaling="0-1")
+    other = own.adopt(save(), workspace, scaling="-1-1")
+    cache = workspace.root / "cache"
+    for folder in ("features", "boundaries"):
+        (cache / folder).mkdir()
+    (cache / "features" / f"{spec.name}-32-embedding-v1-aa.sqlite").touch()
+    pack = cache / "boundaries" / f"{spec.name}-32-boundary1-v1-aa" / "view" / "a.pack"
+    pack.parent.mkdir(parents=True)
+    pack.touch()
+    own.forget(spec.name, workspace)
+    left = {path.name for path in workspace.root.rglob("own-*")}
+    assert left and {name.startswith(other.name) for name in left} == {True}
+    assert not pack.exists()
+    trunk = trunk_file(other, backbones.locate(other), workspace)
+    assert backbones.is_converted(trunk, workspace)
+
+
+def test_a_network_that_litert_cannot_run_is_refused_and_leaves_nothing(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    import keras
+
+    image = keras.Input((32, 32, 3))
+    x = keras.ops.tanh(keras.layers.Conv2D(4, 3)(image))
+    keras.Model(image, keras.ops.erfinv(0.5 * x)).save(tmp_path / "odd.keras")
+    with pytest.raises(WeightsError, match="odd cannot be converted .* Custom ops: Erfinv"):
+        own.adopt(tmp_path / "odd.keras", workspace)
+    assert own.list_own(workspace) == ()
+    assert not list(workspace.root.rglob("own-*"))
 
 
 def test_a_brought_network_is_found_converted_and_forgotten(
@@ -160,6 +219,48 @@ def test_a_network_inside_a_network_is_opened_up_to_its_feature_map(
     assert network.output["feature_map"].shape == (None, 1, 1, 256)
 
 
+@pytest.mark.parametrize("classes", [2, 3])
+def test_a_model_that_this_program_exported_is_a_network_to_start_from(
+    classes: int, save: Save, workspace: Workspace, tmp_path: Path
+) -> None:
+    import keras
+
+    first = own.adopt(save(keras.layers.Conv2D(16, 3, 2)), workspace, scaling="-1-1")
+    path = tmp_path / "exported.keras"
+    for _ in range(2):  # and one that was exported from that
+        network = build(first, backbones.locate(first))
+        expected = network(_pixels(32), training=False)["embedding"].numpy()
+        keras_file.join(network, [4, 1 if classes == 2 else classes]).save(path)
+        spec = own.adopt(path, workspace)
+        assert (spec.scaling, spec.parameters) == ("0-255", first.parameters)
+        again = build(spec, backbones.locate(spec))
+        found = again(_pixels(32), training=False)["embedding"].numpy()
+        np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-4)
+        assert [cut.shape for cut in cuts(again)] == [cut.shape for cut in cuts(network)] != []
+        front, tail = split(again, cuts(again)[0])
+        halves = tail(front(_pixels(32), training=False)["boundary"], training=False)
+        np.testing.assert_allclose(halves["embedding"], expected, rtol=1e-4, atol=1e-4)
+        first = spec
+
+
+def test_a_network_with_layers_of_one_name_in_two_parts_can_be_cut(
+    workspace: Workspace, tmp_path: Path
+) -> None:
+    import keras
+
+    def part(name: str, side: int, filters: int) -> keras.Model:
+        image = keras.Input((side, side, filters))
+        x = keras.layers.Conv2D(3, 3, strides=2, name="embedding")(image)
+        return keras.Model(image, x, name=name)
+
+    image = keras.Input((32, 32, 3))
+    x = part("feature_map", 32, 3)(image)
+    x = part("second", 15, 3)(x)
+    keras.Model(image, part("third", 7, 3)(x), name="image").save(tmp_path / "parts.keras")
+    spec = own.adopt(tmp_path / "parts.keras", workspace)
+    assert [cut.shape for cut in cuts(build(spec, backbones.locate(spec)))] == [(7, 7, 3)]
+
+
 def test_a_network_for_photos_of_any_size_gets_224_pixels(save: Save, workspace: Workspace) -> None:
     spec = own.adopt(save(size=None), workspace)
     assert spec.size == (224, 224)
@@ -171,6 +272,25 @@ def test_a_network_that_scales_by_itself_is_fed_0_to_255(save: Save) -> None:
 
     assert own.guess_scaling(save(before=(keras.layers.Rescaling(1 / 255),))) == "0-255"
     assert own.guess_scaling(save()) == "0-1"
+
+
+@pytest.mark.parametrize(
+    ("application", "scaling"),
+    [
+        *(("ResNet50", "caffe"), ("VGG16", "caffe"), ("ResNet50V2", "-1-1")),
+        *(("DenseNet121", "torch"), ("MobileNetV2", "-1-1"), ("MobileNetV3Small", "0-255")),
+        *(("EfficientNetB0", "0-255"), ("ConvNeXtTiny", "0-255"), ("NASNetMobile", "-1-1")),
+    ],
+)
+def test_the_scaling_of_a_network_of_keras_applications_is_guessed_from_its_name(
+    application: str, scaling: Scaling
+) -> None:
+    import keras
+
+    with keras.StatelessScope():  # no weights are needed
+        made = getattr(keras.applications, application)
+        network = made(include_top=False, weights=None, input_shape=(32, 32, 3))
+    assert own._guessed(network) == scaling
 
 
 def test_a_network_with_a_lambda_is_refused(save: Save, workspace: Workspace) -> None:
@@ -270,9 +390,53 @@ def test_a_file_that_is_no_keras_network_is_refused(
 
 
 def test_a_scaling_that_nobody_knows_is_refused(save: Save, workspace: Workspace) -> None:
-    with pytest.raises(ConfigError, match="cannot be scaled to 'caffe'") as caught:
-        own.adopt(save(), workspace, scaling="caffe")
-    assert caught.value.hint == "Choose one of 0-255, 0-1, -1-1."
+    with pytest.raises(ConfigError, match="cannot be scaled to '0-2'") as caught:
+        own.adopt(save(), workspace, scaling="0-2")  # type: ignore[arg-type]
+    assert caught.value.hint == "Choose one of 0-255, 0-1, -1-1, torch, caffe."
+
+
+def _with_config(path: Path, config: bytes) -> Path:
+    """Returns a compressed copy of a Keras file with another description of its layers."""
+    copy = path.with_name("other.keras")
+    with zipfile.ZipFile(path) as old, zipfile.ZipFile(copy, "w", zipfile.ZIP_DEFLATED) as new:
+        for name in old.namelist():
+            new.writestr(name, config if name == "config.json" else old.read(name))
+    return copy
+
+
+@pytest.mark.parametrize("config", [b"[]", b"{}", b"7", b"null", b"{", b'{"config": []}'])
+def test_a_file_whose_description_is_no_network_is_refused(
+    config: bytes, save: Save, workspace: Workspace
+) -> None:
+    path = _with_config(save(), config)
+    with pytest.raises(WeightsError, match=r"other\.keras cannot be opened as a Keras network"):
+        own.adopt(path, workspace)
+
+
+@pytest.mark.parametrize("share", [0.05, 0.3, 0.9, 0.999])
+def test_a_cut_or_damaged_file_is_refused(
+    share: float, save: Save, workspace: Workspace, tmp_path: Path
+) -> None:
+    path = save()
+    with zipfile.ZipFile(path) as parts:
+        whole = _with_config(path, parts.read("config.json")).read_bytes()
+    place = int(share * len(whole))
+    (tmp_path / "cut.keras").write_bytes(whole[:place])
+    with pytest.raises(WeightsError, match=r"cut\.keras cannot be opened as a Keras network"):
+        own.adopt(tmp_path / "cut.keras", workspace)
+
+
+def test_flipped_bytes_in_the_description_are_refused(save: Save, workspace: Workspace) -> None:
+    path = save()
+    with zipfile.ZipFile(path) as parts:
+        damaged = _with_config(path, parts.read("config.json"))
+    with zipfile.ZipFile(damaged) as parts:
+        start = parts.getinfo("config.json").header_offset + len("config.json") + 30
+    data = bytearray(damaged.read_bytes())
+    data[start : start + 8] = bytes(8 * [0xFF])
+    damaged.write_bytes(data)
+    with pytest.raises(WeightsError, match=r"other\.keras cannot be opened as a Keras network"):
+        own.adopt(damaged, workspace)
 
 
 def test_damaged_notes_and_missing_files_are_left_out_of_the_list(

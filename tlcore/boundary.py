@@ -8,26 +8,26 @@ the boundary is the photo itself.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
-import os
-import queue
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 
+from tlcore.errors import StorageError
 from tlcore.packs import Packs, Rows
+from tlcore.passes import Pool, in_batches, threads
 from tlcore.workspace import Workspace, storage_errors
 
 DEFAULT_LIMIT_BYTES = 8 * 1024**3
 _BATCH = 2  # photos a call; see `backbones.trunk.BATCH`
-_MOST_THREADS = 16
 _REPORT_PHOTOS = 32
+# Another program that trims the same workspace may delete rows between two looks at them.
+_ATTEMPTS = 2
 _LARGEST = float(np.finfo(np.float16).max)
 
 
@@ -142,6 +142,7 @@ def compute(
     open_front: Callable[[], Front],
     store: BoundaryStore,
     *,
+    most: int | None = None,
     on_progress: Callable[[int, int, int], None] | None = None,
     should_stop: Callable[[], bool] | None = None,
 ) -> Boundaries | None:
@@ -151,9 +152,10 @@ def compute(
         keys: SHA-256 of each photo; may repeat.
         view: Name of the view that `load` gives.
         load: Gives the photo of a key in that view, uint8 [h, w, 3]. Called in threads.
-        open_front: Opens the front with one thread; called once for each core, and not at all
+        open_front: Opens the front; called when all that are open are at work, and not at all
             when all is remembered.
         store: The space of that front.
+        most: How many fronts may be open; None for one a thread.
         on_progress: Called with (done, total, remembered).
         should_stop: Asked after each pass.
 
@@ -162,53 +164,39 @@ def compute(
 
     Raises:
         PhotoError: A photo cannot be read any more.
-        StorageError: The disk is full.
+        StorageError: The disk is full, or another program goes on deleting what is needed.
     """
     wanted = list(dict.fromkeys(keys))
-    known = store.intact(wanted, view)
-    unknown = [key for key in wanted if key not in known]
+    fronts = Pool(open_front, most or threads())
     report = on_progress or (lambda done, total, remembered: None)
-    done, total, remembered = len(known), len(wanted), len(known)
-    report(done, total, remembered)
-    idle: queue.SimpleQueue[Front] = queue.SimpleQueue()
 
-    def look(batch: list[str]) -> int:
+    def look(batch: list[str]) -> None:
         images = np.stack([load(key) for key in batch])
-        try:
-            front = idle.get_nowait()
-        except queue.Empty:
-            front = open_front()
-        boundaries = front.run(images)
-        idle.put(front)
+        with fronts.one() as front:
+            boundaries = front.run(images)
         for key, boundary in zip(batch, boundaries, strict=True):
             store.put(key, view, boundary)
-        return len(batch)
 
-    reported = done
-    for looked in _in_threads(look, unknown, should_stop or (lambda: False)):
-        done += looked
-        if done - reported >= _REPORT_PHOTOS or done == total:
-            reported = done
-            report(done, total, remembered)
-    if done < total:
-        return None
-    return Boundaries(rows=store.rows(keys, view), hits=remembered, misses=len(unknown))
-
-
-def _in_threads(
-    work: Callable[[list[str]], int], keys: Sequence[str], should_stop: Callable[[], bool]
-) -> Iterator[int]:
-    """Works on a few batches ahead, on all cores; yields what each returned."""
-    workers = min(os.cpu_count() or 1, _MOST_THREADS)
-    batches = (list(keys[start : start + _BATCH]) for start in range(0, len(keys), _BATCH))
-    with ThreadPoolExecutor(workers, thread_name_prefix="boundary") as pool:
-        ahead = deque(pool.submit(work, batch) for batch in islice(batches, 3 * workers))
-        try:
-            while ahead and not should_stop():
-                yield ahead.popleft().result()
-                ahead.extend(pool.submit(work, batch) for batch in islice(batches, 1))
-        finally:
-            pool.shutdown(cancel_futures=True)
+    for _ in range(_ATTEMPTS):
+        known = store.intact(wanted, view)
+        unknown = [key for key in wanted if key not in known]
+        done = reported = len(known)
+        report(done, len(wanted), len(known))
+        for batch, _nothing in in_batches(
+            look, unknown, _BATCH, should_stop=should_stop or (lambda: False)
+        ):
+            done += len(batch)
+            if done - reported >= _REPORT_PHOTOS or done == len(wanted):
+                reported = done
+                report(done, len(wanted), len(known))
+        if done < len(wanted):
+            return None
+        with contextlib.suppress(LookupError):
+            return Boundaries(rows=store.rows(keys, view), hits=len(known), misses=len(unknown))
+    raise StorageError(
+        "What the network said of some photos was deleted while it was needed.",
+        hint="Another program makes room in the same workspace. Start again when it is done.",
+    )
 
 
 class StoredSource:
@@ -237,7 +225,7 @@ class PhotoSource:
 
     def __init__(self, keys: Sequence[str], load: Callable[[str, int], np.ndarray]) -> None:
         self._keys, self._load = keys, load
-        self._pool = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="photos")
+        self._pool = ThreadPoolExecutor(threads(), thread_name_prefix="photos")
 
     def rows(self, indices: np.ndarray, view: int) -> np.ndarray:
         """Returns uint8 [n, h, w, 3]."""

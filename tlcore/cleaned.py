@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import re
 import time
 import zipfile
@@ -17,7 +16,7 @@ from typing import Literal, get_args
 
 from pathvalidate import sanitize_filename
 
-from tlcore import images
+from tlcore import images, passes
 from tlcore.archive import Skipped, printable
 from tlcore.dataset import Stopped, photo_file
 from tlcore.edits import SIDES, TURNING
@@ -29,7 +28,7 @@ CleanLayout = Literal["class", "split/class"]
 LAYOUTS: tuple[CleanLayout, ...] = get_args(CleanLayout)
 
 # Photos that are made ready while one is written; each takes some megabytes.
-_AHEAD = 2 * (os.cpu_count() or 1)
+_AHEAD = 2 * passes.threads()
 # In bytes of UTF-8, which are at least as many as characters; the rest of 120 is for a number and
 # the ending.
 _NAME_BYTES = 104
@@ -139,7 +138,7 @@ _Copy = tuple[bytes, str] | Skipped
 def _copies(manifest: Manifest, workspace: Workspace) -> Generator[tuple[Photo, _Copy]]:
     """Makes copies some photos ahead, so that memory does not grow with the dataset."""
     waiting: deque[tuple[Photo, Future[_Copy]]] = deque()
-    pool = ThreadPoolExecutor(os.cpu_count() or 1)
+    pool = ThreadPoolExecutor(passes.threads())
     try:
         for photo in manifest.photos:
             if len(waiting) >= _AHEAD:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 import shutil
 import time
 from collections import deque
@@ -16,7 +15,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from tlcore import images, versions
+from tlcore import images, passes, versions
 from tlcore.archive import (
     DEFAULT_LIMITS,
     Archive,
@@ -333,7 +332,7 @@ def _outcomes(
     archive: Archive, take: Callable[[str, bytes], Found]
 ) -> Iterator[Found | Skipped | TableFile]:
     """Works on a few photos at a time, so memory does not grow with the archive."""
-    workers = os.cpu_count() or 1
+    workers = passes.threads()
     waiting: deque[tuple[int, Future[Found | Skipped]]] = deque()
     pool = ThreadPoolExecutor(workers)
     try:

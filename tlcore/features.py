@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import json
 import os
-import queue
-from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from itertools import islice
 from pathlib import Path
-from typing import Self
+from typing import Protocol, Self
 
 import numpy as np
 
 from tlcore.backbones.trunk import BATCH, Trunk
 from tlcore.cache_file import CacheFile, delete
+from tlcore.passes import Pool, in_batches, threads
 
 # View 0 is the photo itself; augmented copies name their parameters and seed.
 PLAIN_VIEW = "plain"
@@ -35,9 +32,9 @@ _GET = """
     SELECT sha256, vector FROM features
     WHERE view = ? AND sha256 IN (SELECT value FROM json_each(?))
 """
-# Each takes a trunk of some 40 MB.
-_MOST_THREADS = 16
 DEFAULT_LIMIT_BYTES = 5 * 1024**3
+# What the embeddings of varied copies take in memory; more are read again in their turn.
+KEPT_BYTES = 512 * 1024**2
 
 
 class FeatureStore:
@@ -80,29 +77,42 @@ class FeatureStore:
         return int(self._file.rows("SELECT COUNT(*) FROM features")[0][0])
 
 
+class FrozenNetwork(Protocol):
+    """What passes photos through a frozen network, `Trunks` or a `KerasTrunk`.
+
+    Attributes:
+        batch: Photos a call that suit it.
+        ahead: Batches to make ready while it looks; None for enough to keep all threads at work.
+    """
+
+    batch: int
+    ahead: int | None
+
+    def embed(self, images: np.ndarray) -> np.ndarray:
+        """Returns the embeddings of uint8 [n, h, w, 3], float32 [n, d]; called in threads."""
+
+
 class Trunks:
-    """Trunks of one thread each, as many as there are calls at once.
+    """Trunks, of one thread each where memory allows, as many as there are calls at once.
 
     One interpreter of several threads waits at each layer for the slowest of them, which a
     decoding thread has just pushed aside; interpreters of one thread each never wait.
 
     Args:
-        open_trunk: Opens one with one thread. Called when all that are open are at work.
+        open_trunk: Opens one. Called when all that are open are at work.
+        most: How many may be open; None for one a thread.
     """
 
-    def __init__(self, open_trunk: Callable[[], Trunk]) -> None:
-        self._open = open_trunk
-        self._idle: queue.SimpleQueue[Trunk] = queue.SimpleQueue()
+    batch = BATCH
+    ahead: int | None = None
+
+    def __init__(self, open_trunk: Callable[[], Trunk], most: int | None = None) -> None:
+        self._trunks = Pool(open_trunk, most or threads())
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Runs one of them; as `Trunk.embed`, and safe to call from many threads."""
-        try:
-            trunk = self._idle.get_nowait()
-        except queue.Empty:
-            trunk = self._open()
-        vectors = trunk.embed(images)
-        self._idle.put(trunk)
-        return vectors
+        with self._trunks.one() as trunk:
+            return trunk.embed(images)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +133,7 @@ class Extraction:
 def extract(
     keys: Sequence[str],
     load: Callable[[str], np.ndarray],
-    embed: Callable[[np.ndarray], np.ndarray],
+    network: FrozenNetwork,
     store: FeatureStore,
     *,
     view: str = PLAIN_VIEW,
@@ -135,8 +145,7 @@ def extract(
     Args:
         keys: SHA-256 of each photo; may repeat.
         load: Gives the decoded photo of a key, uint8 [h, w, 3]. Called in threads.
-        embed: Gives the embeddings of uint8 [n, h, w, 3], float32 [n, d]. Called in threads, and
-            not at all when all is remembered.
+        network: Looks at them; not called at all when all is remembered.
         store: The space of that network.
         view: Which view of the photos `load` gives.
         on_progress: Called with (done, total, remembered) after each commit.
@@ -154,10 +163,20 @@ def extract(
     remembered, total = len(known), len(known) + len(unknown)
     report = on_progress or (lambda done, total, remembered: None)
     report(remembered, total, remembered)
+
+    def pass_through(batch: list[str]) -> np.ndarray:
+        return network.embed(np.stack([load(key) for key in batch]))
+
     if unknown:
         pending: list[tuple[str, np.ndarray]] = []
         try:
-            for batch, vectors in _passes(unknown, load, embed, should_stop or (lambda: False)):
+            for batch, vectors in in_batches(
+                pass_through,
+                unknown,
+                network.batch,
+                ahead=network.ahead,
+                should_stop=should_stop or (lambda: False),
+            ):
                 pending += zip(batch, vectors, strict=True)
                 if len(pending) >= _COMMIT_PHOTOS:
                     _commit(pending, store, view, known)
@@ -181,34 +200,6 @@ def _commit(
     store.put(pending, view)
     known.update(pending)
     pending.clear()
-
-
-def _passes(
-    keys: Sequence[str],
-    load: Callable[[str], np.ndarray],
-    embed: Callable[[np.ndarray], np.ndarray],
-    should_stop: Callable[[], bool],
-) -> Iterator[tuple[list[str], np.ndarray]]:
-    """Decodes and looks in threads, a few batches ahead."""
-
-    def look(batch: list[str]) -> np.ndarray:
-        return embed(np.stack([load(key) for key in batch]))
-
-    workers = min(os.cpu_count() or 1, _MOST_THREADS)
-    batches = _chunks(keys, BATCH)
-    with ThreadPoolExecutor(workers, thread_name_prefix="pass") as pool:
-        ahead = deque((batch, pool.submit(look, batch)) for batch in islice(batches, 3 * workers))
-        try:
-            while ahead and not should_stop():
-                batch, vectors = ahead.popleft()
-                done = vectors.result()
-                ahead.extend((batch, pool.submit(look, batch)) for batch in islice(batches, 1))
-                yield batch, done
-            for batch, vectors in ahead:  # it was stopped: what is under way is kept, too
-                if not vectors.cancel():
-                    yield batch, vectors.result()
-        finally:
-            pool.shutdown(cancel_futures=True)
 
 
 def _chunks(values: Sequence[str], size: int) -> Iterator[list[str]]:

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import TypeVar
 
 import numpy as np
 
-from tlcore import features, images
+from tlcore import features, hardware, images, passes
 from tlcore.augment import AugmentConfig, augment
-from tlcore.backbones import Trunk, TrunkFile
+from tlcore.backbones import BackboneSpec, KerasTrunk, Trunk, TrunkFile, speed
+from tlcore.backbones.build import build
 from tlcore.dataset import photo_file
 from tlcore.decoded import DecodedCache
 from tlcore.workspace import Workspace
@@ -50,7 +51,7 @@ def look(
     load: Callable[[str], np.ndarray],
     *,
     view: str = features.PLAIN_VIEW,
-    trunks: features.Trunks | None = None,
+    network: features.FrozenNetwork | None = None,
     on_progress: Callable[[int, int, int], None],
     should_stop: Callable[[], bool],
 ) -> features.Extraction | None:
@@ -62,7 +63,7 @@ def look(
         workspace: Has the cache.
         load: Gives the decoded photo of a key, in that view.
         view: Name of the view.
-        trunks: Open trunks to use; opened for this call where there are none.
+        network: What looks at them, if it is open; otherwise LiteRT is opened for this call.
         on_progress: Called with (done, total, remembered).
         should_stop: Asked after each batch.
 
@@ -73,7 +74,7 @@ def look(
         extraction = features.extract(
             keys,
             load,
-            (trunks or open_trunks(trunk)).embed,
+            network or open_trunks(trunk),
             store,
             view=view,
             on_progress=on_progress,
@@ -84,15 +85,37 @@ def look(
 
 
 def open_trunks(trunk: TrunkFile) -> features.Trunks:
-    """Returns trunks of one thread each, for several calls of `look`."""
-    return features.Trunks(lambda: Trunk(trunk.path, threads=1))
+    """Returns trunks for several calls of `look`, as many as memory has room for."""
+    share = trunk.share()
+    return features.Trunks(lambda: Trunk(trunk.path, threads=share.threads), share.copies)
+
+
+def open_fastest(
+    spec: BackboneSpec, weights: Path, trunk: TrunkFile, workspace: Workspace
+) -> features.FrozenNetwork:
+    """Returns what looks at photos fastest here: LiteRT, or Keras on a graphics card.
+
+    Both are measured where TensorFlow sees a card, once for a network and card.
+
+    Args:
+        spec, weights: The network.
+        trunk: It, converted.
+        workspace: Remembers what was measured.
+    """
+    on_card = KerasTrunk(lambda: build(spec, weights))
+    engine = hardware.frozen_pass_engine(
+        hardware.gpu(),
+        litert=lambda: speed.milliseconds(spec, workspace) or speed.measure(spec, trunk, workspace),
+        keras=lambda card: speed.on_card(spec, on_card, card, workspace),
+    )
+    return on_card if engine == "keras-gpu" else open_trunks(trunk)
 
 
 def in_threads(
     keys: Sequence[str], work: Callable[[str], _Result], should_stop: Callable[[], bool]
 ) -> Iterator[list[_Result]]:
     """Does a piece of work for each key, on all cores; yields the results of some at a time."""
-    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+    with ThreadPoolExecutor(passes.threads()) as pool:
         for start in range(0, len(keys), _CHUNK):
             if should_stop():
                 return

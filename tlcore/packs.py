@@ -113,6 +113,7 @@ class Packs:
         self._read_bytes: dict[Path, int] = {}
         self._used = set() if in_use is None else in_use
         self._writing: Path | None = None
+        self._written = 0  # rows of the pack that is being written
         self._has_looked = False
 
     def get(self, sha256: str) -> NDArray[Any] | None:
@@ -132,13 +133,15 @@ class Packs:
     def intact(self, keys: Iterable[str]) -> set[str]:
         """Reads rows and returns the keys of those that are there and whole.
 
-        A pack with a damaged row is deleted, so that its rows are made again.
+        A pack with a damaged row is deleted, so that its rows are made again; the others are in
+        use from now on.
         """
         places = {key: place for key in keys if (place := self._find(key)) is not None}
         intact: set[str] = set()
         for key, place in sorted(places.items(), key=lambda item: (item[1].pack, item[1].row)):
             if self._places.get(key) != place:
                 continue  # its pack was deleted a moment ago
+            self._mark_used(place.pack)
             if self._whole(place) is None:
                 self._delete(place.pack)
             else:
@@ -233,30 +236,42 @@ class Packs:
 
     def _append(self, sha256: str, data: bytes, checksum: int) -> bool:
         """Writes one row and its line; True when that was the last of its pack."""
+        if self._writing is not None and not self._is_as_left(self._writing):
+            self._drop(self._writing)
         if self._writing is None:
             self._folder.mkdir(parents=True, exist_ok=True)
-            self._writing = self._folder / f"{new_id()}{_PACK}"
+            self._writing, self._written = self._folder / f"{new_id()}{_PACK}", 0
             self._used.add(self._writing)
         pack = self._writing
         with pack.open("ab") as file:
-            row = file.tell() // self.row_bytes
             file.write(data)
         # The line comes last: a row without one is never read.
         with pack.with_suffix(_INDEX).open("ab") as file:
             file.write(f"{sha256} {checksum:08x}\n".encode())
-        self._places[sha256] = _Place(pack, row, checksum)
-        if (row + 1) * self.row_bytes < _PACK_BYTES:
+        self._places[sha256] = _Place(pack, self._written, checksum)
+        self._written += 1
+        if self._written * self.row_bytes < _PACK_BYTES:
             return False
         self._writing = None
         return True
 
+    def _is_as_left(self, pack: Path) -> bool:
+        """Tells whether a pack is as this object wrote it: another program may have deleted it."""
+        try:
+            return pack.stat().st_size == self._written * self.row_bytes
+        except OSError:
+            return False
+
     def _delete(self, pack: Path) -> None:
         with self._lock:
-            _unlink(pack)
-            if self._writing == pack:
-                self._writing = None
-            for key in [key for key, place in self._places.items() if place.pack == pack]:
-                del self._places[key]
+            self._drop(pack)
+
+    def _drop(self, pack: Path) -> None:
+        _unlink(pack)
+        if self._writing == pack:
+            self._writing = None
+        for key in [key for key, place in self._places.items() if place.pack == pack]:
+            del self._places[key]
 
     def _find(self, sha256: str) -> _Place | None:
         with self._lock:

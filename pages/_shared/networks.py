@@ -10,7 +10,7 @@ import pandas as pd
 import streamlit as st
 
 from _shared import state, trials
-from _shared.draft import Draft
+from _shared.draft import UNVARIED, Draft
 from _shared.wording import plain
 from tlcore.backbones import BACKBONES, BackboneSpec, is_ready, own, speed
 from tlcore.dataset import Manifest
@@ -66,7 +66,7 @@ def _advice(draft: Draft, dataset: Manifest, specs: Mapping[str, BackboneSpec]) 
         )
         for spec in specs.values()
     ]
-    name, reason = speed.recommend(rows, photos=len(dataset.photos))
+    name, reason = speed.recommend(rows, photos=len(dataset.photos), copies=_copies(draft, dataset))
     st.caption(f":material/recommend: {plain(reason, 400)}")
     if name != draft["backbone"]:
         st.button(
@@ -76,6 +76,14 @@ def _advice(draft: Draft, dataset: Manifest, specs: Mapping[str, BackboneSpec]) 
             on_click=draft.choose_backbone,
             args=(name,),
         )
+
+
+def _copies(draft: Draft, dataset: Manifest) -> int:
+    """Returns how many varied copies are looked at; the first epoch sees the photos themselves."""
+    if draft["variation"] == UNVARIED:
+        return 0
+    views: int = max(0, min(draft["views"], draft["epochs"] - 1))
+    return views * len(dataset.subset("train"))
 
 
 def _filtered(draft: Draft, specs: Mapping[str, BackboneSpec]) -> list[BackboneSpec]:
@@ -111,6 +119,7 @@ def _table(draft: Draft, specs: Sequence[BackboneSpec]) -> str:
             "ms a photo": pd.Series(times, dtype="float64"),
             "MB": [spec.megabytes for spec in specs],
             "parameters": [spec.parameters / 1e6 for spec in specs],
+            "licence": [spec.licence for spec in specs],
         }
     )
     chosen = st.dataframe(
@@ -146,6 +155,7 @@ def _columns(times: Sequence[float | None]) -> dict[str, Any]:
         ),
         "MB": column.NumberColumn(format="%.0f", help="Size of its weights."),
         "parameters": column.NumberColumn(format="%.1f M", help="Numbers it has learned."),
+        "licence": column.TextColumn(help="Of its weights, as their makers state it."),
     }
 
 

@@ -11,7 +11,7 @@ from tlcore.backbones.trunk import (
     trunk_file,
     trust,
 )
-from tlcore.backbones.weights import DownloadStopped, is_ready, locate
+from tlcore.backbones.weights import DownloadStopped, is_ready, locate, place
 
 __all__ = [
     "BACKBONES",
@@ -26,6 +26,7 @@ __all__ = [
     "is_ready",
     "is_trusted",
     "locate",
+    "place",
     "trunk_file",
     "trust",
 ]

@@ -15,6 +15,7 @@ from tlcore.errors import WeightsError
 if TYPE_CHECKING:
     import keras
 
+IMAGE, RESCALING = "image", "rescaling"
 EMBEDDING = "embedding"
 FEATURE_MAP = "feature_map"
 
@@ -83,7 +84,7 @@ def refuse_other_weights(spec: BackboneSpec, weights: Path) -> None:
             min(len(wanted), len(found)),
         )
         raise WeightsError(
-            f"The weights file {weights.name} does not fit {spec.name}: it holds {len(found)} "
+            f"The weights file {weights} does not fit {spec.name}: it holds {len(found)} "
             f"tensors where {len(wanted)} belong, and they differ from number {place + 1} on.",
             hint=_HINT,
         )
@@ -125,7 +126,7 @@ def _body(spec: BackboneSpec) -> keras.Model:
 
     if spec.family == "efficientnet_lite":
         return efficientnet_lite.build(spec.name, spec.input_size)
-    image = keras.Input((*spec.size, 3), name="image")
+    image = keras.Input((*spec.size, 3), name=IMAGE)
     width = {"alpha": spec.alpha} if spec.family in _WITH_ALPHA else {}
     # No name is given: EfficientNetV2 chooses its scaling by the name of the network.
     return getattr(keras.applications, spec.application)(
@@ -138,9 +139,12 @@ def _own_body(spec: BackboneSpec, weights: Path | None) -> keras.Model:
 
     from tlcore.backbones import own
 
-    image = keras.Input((*spec.size, 3), name="image")
+    image = keras.Input((*spec.size, 3), name=IMAGE)
+    fed = scaled(image, spec.scaling)
+    if spec.scaling == "caffe":  # where its first kernel is, and whether it has one, is not known
+        fed = keras.ops.flip(fed, axis=-1)
     network = own.network(weights or Path(spec.path), learned=weights is not None)
-    return keras.Model(image, network(scaled(image, spec.scaling)))
+    return keras.Model(image, network(fed))
 
 
 def scaled(image: keras.KerasTensor, scaling: Scaling) -> keras.KerasTensor:
@@ -157,13 +161,13 @@ def scaled(image: keras.KerasTensor, scaling: Scaling) -> keras.KerasTensor:
     import keras
 
     layers: Mapping[Scaling, Callable[[], keras.Layer]] = {
-        "-1-1": lambda: keras.layers.Rescaling(1 / 127.5, offset=-1.0, name="rescaling"),
-        "0-1": lambda: keras.layers.Rescaling(1 / 255, name="rescaling"),
+        "-1-1": lambda: keras.layers.Rescaling(1 / 127.5, offset=-1.0, name=RESCALING),
+        "0-1": lambda: keras.layers.Rescaling(1 / 255, name=RESCALING),
         "torch": lambda: keras.layers.Normalization(
-            mean=list(255 * _MEAN), variance=list((255 * _DEVIATION) ** 2), name="rescaling"
+            mean=list(255 * _MEAN), variance=list((255 * _DEVIATION) ** 2), name=RESCALING
         ),
         "caffe": lambda: keras.layers.Normalization(
-            mean=list(_CAFFE_MEAN), variance=[1.0, 1.0, 1.0], name="rescaling"
+            mean=list(_CAFFE_MEAN), variance=[1.0, 1.0, 1.0], name=RESCALING
         ),
     }
     return layers[scaling]()(image) if scaling in layers else image
@@ -183,9 +187,7 @@ def _load(spec: BackboneSpec, body: keras.Model, weights: Path) -> None:
 
 def _misfit(weights: Path, name: str, error: Exception) -> WeightsError:
     reason = str(error).split("\n")[0][:200]
-    return WeightsError(
-        f"The weights file {weights.name} does not fit {name}: {reason}", hint=_HINT
-    )
+    return WeightsError(f"The weights file {weights} does not fit {name}: {reason}", hint=_HINT)
 
 
 def _leave(_body: keras.Model, _weights: Path | None) -> None:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,8 +18,9 @@ import numpy as np
 
 from tlcore.backbones import weights as weights_module
 from tlcore.backbones.build import build
+from tlcore.backbones.outline import keep_outline
 from tlcore.backbones.table import BackboneSpec
-from tlcore.backbones.trunk import ImageGraph, convert_once
+from tlcore.backbones.trunk import GraphFile, ImageGraph, convert_once, is_whole
 from tlcore.errors import ConfigError
 from tlcore.workspace import Workspace
 
@@ -42,6 +43,8 @@ _BLOCK_NAME = re.compile(
     r"|mixed_?\d+[a-z]?"
 )
 _MERGING = ("Add", "Concatenate")
+# They hold statistics of photos, which tuning leaves as they are.
+_NORMS = ("BatchNormalization", "Normalization")
 # Neighbours of one size with fewer parameters than this share of the network count as one block:
 # tuning a single layer of a DenseNet changes nothing.
 _LEAST_SHARE = 0.05
@@ -53,15 +56,13 @@ class Cut:
 
     Attributes:
         layer: Name of the layer after which it is cut.
-        title: What is tuned, for a person: "Block 12", "Blocks 11 to 12".
         blocks: How many of the last blocks lie behind it, 1 or more.
         shape: Height, width and channels of what passes it.
-        frozen_parameters: Of the layers up to it.
-        tuned_parameters: Of the layers behind it, those of batch normalisation among them.
+        frozen_parameters: All that tuning leaves as they are.
+        tuned_parameters: Of the layers behind it, without those of batch normalisation.
     """
 
     layer: str
-    title: str
     blocks: int
     shape: tuple[int, int, int]
     frozen_parameters: int
@@ -69,13 +70,22 @@ class Cut:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Part:
-    """Successive layers: after the last of them a single tensor is all that goes on."""
+class Part:
+    """Successive layers: after the last of them a single tensor is all that goes on.
+
+    Attributes:
+        key: Names the block that they belong to; None when they do not say.
+        layer: Name of the last one.
+        shape: Height, width and channels of what it puts out.
+        parameters: Of all of them.
+        tunable: Of these, those that tuning changes.
+    """
 
     key: str | None
     layer: str
     shape: tuple[int, int, int]
     parameters: int
+    tunable: int
 
     @property
     def size(self) -> tuple[int, int]:
@@ -93,28 +103,28 @@ def cuts(model: keras.Model) -> tuple[Cut, ...]:
         One cut for each number of last blocks, 1 first. Empty when the network is one block.
         Between the cells of a NASNet two tensors pass, so it has only one cut, near its input.
     """
-    blocks = _blocks(_flat(model))
+    parts = blocks(model)
     total = model.count_params()
     places = []
-    for count in range(1, len(blocks)):
-        last_frozen = blocks[-count - 1]
-        frozen = sum(block.parameters for block in blocks[:-count])
+    for count in range(1, len(parts)):
+        last_frozen = parts[-count - 1]
+        tuned = sum(part.tunable for part in parts[-count:])
         places.append(
             Cut(
                 layer=last_frozen.layer,
-                title=_title(len(blocks) - count + 1, len(blocks)),
                 blocks=count,
                 shape=last_frozen.shape,
-                frozen_parameters=frozen,
-                tuned_parameters=total - frozen,
+                frozen_parameters=total - tuned,
+                tuned_parameters=tuned,
             )
         )
     return tuple(places)
 
 
-def block_titles(model: keras.Model) -> tuple[str, ...]:
-    """Names the blocks of a network from its input on; one more than `cuts` lists."""
-    return tuple(_title(number, number) for number in range(1, len(_blocks(_flat(model))) + 1))
+def blocks(model: keras.Model) -> tuple[Part, ...]:
+    """Lists the blocks of a network from its input on; one more than `cuts` lists."""
+    flat = _flat(model)
+    return tuple(_at_least(_by_key(_keyed(list(_parts(flat)))), _LEAST_SHARE * flat.count_params()))
 
 
 def cut_for(model: keras.Model, blocks: int) -> Cut:
@@ -126,7 +136,7 @@ def cut_for(model: keras.Model, blocks: int) -> Cut:
     places = cuts(model)
     if not places:
         raise ConfigError(
-            f"{model.name} cannot be cut: at no layer inside it a single tensor goes on.",
+            f"{model.name} cannot be cut: it is one block, and none of it would stay frozen.",
             hint="Train its head only, or tune the whole network (mode full).",
         )
     return places[min(blocks, len(places)) - 1]
@@ -154,12 +164,6 @@ def split(model: keras.Model, cut: Cut) -> tuple[keras.Model, keras.Model]:
     front = keras.Model(image, {BOUNDARY: boundary}, name=f"{model.name}_front")
     tail = keras.Model(boundary, _outputs(flat), name=f"{model.name}_tail")
     return front, tail
-
-
-def _title(first: int, last: int) -> str:
-    if first == last:
-        return f"Block {last}"
-    return f"Blocks {first} {'and' if last == first + 1 else 'to'} {last}"
 
 
 # The graph
@@ -219,11 +223,7 @@ def _inner(operation: Any) -> Any:
 # Blocks
 
 
-def _blocks(model: keras.Model) -> list[_Part]:
-    return _at_least(_by_key(_keyed(list(_parts(model)))), _LEAST_SHARE * model.count_params())
-
-
-def _parts(model: keras.Model) -> Iterator[_Part]:
+def _parts(model: keras.Model) -> Iterator[Part]:
     """Splits the layers wherever a single tensor of rank 4 is all that goes on."""
     nodes = list(_nodes(model))
     last_use = {id(t): at for at, node in enumerate(nodes) for t in node.input_tensors}
@@ -236,14 +236,15 @@ def _parts(model: keras.Model) -> Iterator[_Part]:
         passed.append(node.operation)
         output = node.outputs[0]
         if live == {id(output)} and len(output.shape) == 4:
-            parameters = _parameters(passed, counted)
+            parameters, tunable = _parameters(passed, counted)
             if not counted:  # a cut before the first weights would leave nothing frozen
                 continue
-            yield _Part(
+            yield Part(
                 key=_key(passed),
                 layer=node.operation.name,
                 shape=output.shape[1:],
                 parameters=parameters,
+                tunable=tunable,
             )
             passed = []
 
@@ -257,20 +258,17 @@ def _key(operations: Sequence[Any]) -> str | None:
     return merges[-1] if merges else None
 
 
-def _keyed(parts: list[_Part]) -> list[_Part]:
+def _keyed(parts: list[Part]) -> list[Part]:
     """Falls back to the size of what comes in, for a plain chain of layers without names."""
     if any(part.key for part in parts):
         return parts
     sizes = [part.size for part in parts[:1] + parts]
-    return [
-        _Part(key=str(size), layer=part.layer, shape=part.shape, parameters=part.parameters)
-        for size, part in zip(sizes, parts, strict=False)
-    ]
+    return [replace(part, key=str(size)) for size, part in zip(sizes, parts, strict=False)]
 
 
-def _by_key(parts: Iterable[_Part]) -> list[_Part]:
+def _by_key(parts: Iterable[Part]) -> list[Part]:
     """Joins the parts of one block; a part that names none belongs to the block before it."""
-    joined: list[_Part] = []
+    joined: list[Part] = []
     for part in parts:
         if joined and part.key in (None, joined[-1].key):
             joined[-1] = _join(joined[-1], part, key=joined[-1].key)
@@ -279,9 +277,9 @@ def _by_key(parts: Iterable[_Part]) -> list[_Part]:
     return joined
 
 
-def _at_least(parts: Sequence[_Part], least: float) -> list[_Part]:
+def _at_least(parts: Sequence[Part], least: float) -> list[Part]:
     """Joins small neighbours of one size, beginning with the last, and what has no parameters."""
-    joined: list[_Part] = []
+    joined: list[Part] = []
     for part in reversed(parts):
         if joined and _is_small(joined[-1], least, part.size):
             joined[-1] = _join(part, joined[-1], key=part.key)
@@ -290,44 +288,43 @@ def _at_least(parts: Sequence[_Part], least: float) -> list[_Part]:
     return joined[::-1]
 
 
-def _is_small(part: _Part, least: float, size: tuple[int, int]) -> bool:
+def _is_small(part: Part, least: float, size: tuple[int, int]) -> bool:
     return part.parameters == 0 or (part.parameters < least and part.size == size)
 
 
-def _join(first: _Part, second: _Part, *, key: str | None) -> _Part:
-    return _Part(
+def _join(first: Part, second: Part, *, key: str | None) -> Part:
+    return Part(
         key=key,
         layer=second.layer,
         shape=second.shape,
         parameters=first.parameters + second.parameters,
+        tunable=first.tunable + second.tunable,
     )
 
 
-def _parameters(operations: Sequence[Any], counted: set[int]) -> int:
-    total = 0
+def _parameters(operations: Sequence[Any], counted: set[int]) -> tuple[int, int]:
+    """Counts the parameters of layers that were not counted yet, and those that tuning changes."""
+    total = tunable = 0
     for operation in operations:
-        for variable in getattr(operation, "weights", ()):
-            if id(variable) not in counted:
-                counted.add(id(variable))
-                total += math.prod(variable.shape)
-    return total
+        new = [each for each in getattr(operation, "weights", ()) if id(each) not in counted]
+        counted |= {id(each) for each in new}
+        size = sum(math.prod(each.shape) for each in new)
+        total += size
+        tunable += 0 if type(operation).__name__ in _NORMS else size
+    return total, tunable
 
 
 # Fronts, run by LiteRT
 
 
 @dataclass(frozen=True, kw_only=True)
-class BoundaryFile:
+class BoundaryFile(GraphFile):
     """A converted front in the cache.
 
     Attributes:
-        path: The `.tflite` file.
-        space: Names the space of what it puts out: backbone, weights, input size and cut.
         shape: Height, width and channels of what it puts out for one photo.
     """
 
-    path: Path
-    space: str
     shape: tuple[int, int, int]
 
 
@@ -345,21 +342,33 @@ def boundary_file(
         blocks: As in `TailConfig.blocks`; more than there are means all but the first.
 
     Raises:
-        WeightsError: The weights do not fit the backbone.
+        WeightsError: The weights do not fit the backbone, or LiteRT cannot run it.
         ConfigError: The network cannot be cut.
         StorageError: The cache cannot be written.
     """
-    digest = weights_module.fingerprint(weights)
-    space = f"{spec.name}-{spec.input_size}-{BOUNDARY}{blocks}-v{_CUTTING}-{digest[:16]}"
-    path = workspace.backbone_cache / f"{space}.tflite"
+    path = _front_path(spec, weights, workspace, blocks)
 
     def make() -> keras.Model:
         model = build(spec, weights)
+        keep_outline(spec, model, workspace)
         front, _ = split(model, cut_for(model, blocks))
         return front
 
-    convert_once(path, make, workspace)
-    return BoundaryFile(path=path, space=space, shape=Front(path).shape)
+    convert_once(path, make, workspace, title=spec.title)
+    return BoundaryFile(path=path, space=path.stem, size=spec.size, shape=Front(path).shape)
+
+
+def is_front_converted(
+    spec: BackboneSpec, weights: Path, workspace: Workspace, blocks: int
+) -> bool:
+    """Tells whether the front that `boundary_file` returns is there already, and whole."""
+    return is_whole(_front_path(spec, weights, workspace, blocks), workspace)
+
+
+def _front_path(spec: BackboneSpec, weights: Path, workspace: Workspace, blocks: int) -> Path:
+    digest = weights_module.fingerprint(weights)
+    space = f"{spec.name}-{spec.input_size}-{BOUNDARY}{blocks}-v{_CUTTING}-{digest[:16]}"
+    return workspace.backbone_cache / f"{space}.tflite"
 
 
 class Front:

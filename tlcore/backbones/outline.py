@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     import keras
 
 _SHIPPED = Path(__file__).with_name("outlines.json")
-# Raise it when blocks are told apart in another way.
-_VERSION = 1
+# Raise it when blocks are told apart or counted in another way.
+_VERSION = 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,11 +26,15 @@ class Block:
     """One block of a network.
 
     Attributes:
+        title: What a person reads: "Block 7".
         parameters: How many numbers it has learned.
+        tunable: Of these, those that tuning changes; batch normalisation stays as it is.
         side: Height of the map that it puts out, in cells.
     """
 
+    title: str
     parameters: int
+    tunable: int
     side: int
 
 
@@ -44,6 +48,16 @@ class Outline:
 
     blocks: tuple[Block, ...]
 
+    @classmethod
+    def of_sizes(cls, sizes: Iterable[tuple[int, int, int]]) -> Outline:
+        """Makes an outline of the parameters, the tunable ones and the side of each block."""
+        return cls(
+            blocks=tuple(
+                Block(title=f"Block {number}", parameters=size, tunable=tunable, side=side)
+                for number, (size, tunable, side) in enumerate(sizes, 1)
+            )
+        )
+
     @property
     def parameters(self) -> int:
         """Parameters of the whole network."""
@@ -55,13 +69,29 @@ class Outline:
         return len(self.blocks) - 1
 
     def tuned(self, blocks: int) -> int:
-        """Returns the parameters of so many last blocks, at most of all of them."""
-        first = max(0, len(self.blocks) - blocks)
-        return sum(block.parameters for block in self.blocks[first:])
+        """Returns the parameters that tuning so many last blocks changes, at most all blocks."""
+        return sum(block.tunable for block in self._last(blocks))
+
+    def title(self, blocks: int) -> str:
+        """Names so many last blocks, at least one: "Block 12", "Blocks 10 to 12"."""
+        names = [block.title for block in self._last(max(1, blocks))]
+        if len(names) == 1:
+            return names[0]
+        number = names[-1].removeprefix("Block ")
+        return (
+            f"{names[0].replace('Block', 'Blocks')} {'and' if len(names) == 2 else 'to'} {number}"
+        )
+
+    def _last(self, blocks: int) -> tuple[Block, ...]:
+        return self.blocks[max(0, len(self.blocks) - blocks) :]
 
     def to_json(self) -> dict[str, Any]:
-        """Returns the figures as JSON values."""
-        return asdict(self)
+        """Returns the figures as JSON values, a list for each kind."""
+        return {
+            "parameters": [block.parameters for block in self.blocks],
+            "tunable": [block.tunable for block in self.blocks],
+            "side": [block.side for block in self.blocks],
+        }
 
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> Outline:
@@ -70,11 +100,11 @@ class Outline:
         Raises:
             KeyError, TypeError, ValueError: It is something else.
         """
-        blocks = (
-            Block(parameters=int(each["parameters"]), side=int(each["side"]))
-            for each in values["blocks"]
+        kinds = (values["parameters"], values["tunable"], values["side"])
+        return cls.of_sizes(
+            (int(parameters), int(tunable), int(side))
+            for parameters, tunable, side in zip(*kinds, strict=True)
         )
-        return cls(blocks=tuple(blocks))
 
 
 def of_model(model: keras.Model) -> Outline:
@@ -83,35 +113,29 @@ def of_model(model: keras.Model) -> Outline:
     Args:
         model: As `build` makes it.
     """
-    from tlcore.backbones.cuts import cuts
+    from tlcore.backbones.cuts import blocks
 
-    nearest_first = cuts(model)
-    side = next(output.shape[1] for output in model.outputs if len(output.shape) == 4)
-    sides = [*(cut.shape[0] for cut in reversed(nearest_first)), side]
-    behind = [0, *(cut.tuned_parameters for cut in nearest_first), model.count_params()]
-    sizes = [more - fewer for fewer, more in pairwise(behind)]
-    return Outline(
-        blocks=tuple(
-            Block(parameters=size, side=int(side))
-            for size, side in zip(reversed(sizes), sides, strict=True)
-        )
+    return Outline.of_sizes(
+        (part.parameters, part.tunable, int(part.shape[0])) for part in blocks(model)
     )
 
 
-def write_outline(spec: BackboneSpec, model: keras.Model, workspace: Workspace) -> Outline:
-    """Remembers the outline of a network in the backbone cache, and returns it.
+def keep_outline(spec: BackboneSpec, model: keras.Model, workspace: Workspace) -> Outline:
+    """Returns the outline of a network, and remembers it where it is not known here yet.
 
     Args:
         spec: Its row.
         model: As `build` makes it.
-        workspace: Has the cache.
+        workspace: Has the backbone cache.
 
     Raises:
         StorageError: The cache cannot be written.
     """
+    known = outline(spec, workspace)
+    if known is not None:
+        return known
     found = of_model(model)
-    saved = {"version": _VERSION, **found.to_json()}
-    write_atomic(_cached(spec, workspace), json.dumps(saved))
+    write_atomic(_cached(spec, workspace), json.dumps({"version": _VERSION, **found.to_json()}))
     return found
 
 

@@ -14,21 +14,21 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
 
 from tlcore.backbones.table import OWN_PREFIX, BackboneSpec, Scaling
-from tlcore.errors import ConfigError, WeightsError
+from tlcore.errors import ConfigError, StorageError, WeightsError
 from tlcore.workspace import Workspace, storage_errors, write_atomic
 
 if TYPE_CHECKING:
     import keras
 
 # What a person can say about how photos were scaled when the network was trained.
-OWN_SCALINGS: tuple[Scaling, ...] = ("0-255", "0-1", "-1-1")
+OWN_SCALINGS: tuple[Scaling, ...] = ("0-255", "0-1", "-1-1", "torch", "caffe")
 _KEY_DIGITS = 16
 _NAME = re.compile(rf"{OWN_PREFIX}[0-9a-f]{{{_KEY_DIGITS}}}")
 _FREE_SIZE = 224
@@ -38,12 +38,8 @@ _MAP_RANK = 4
 _MOST_BYTES = 4 * 10**9
 _MOST_CONFIG_BYTES = 64 * 10**6
 _CONFIG = "config.json"
-# What zipfile and Keras raise on a hostile or damaged file; NotImplementedError is zipfile's for a
-# compression that it does not know.
-_UNREADABLE = (
-    *(OSError, zipfile.BadZipFile, NotImplementedError, RuntimeError),
-    *(KeyError, ValueError, AttributeError, RecursionError),
-)
+# The layer that `keras_file.join` ends a network of two classes with: it joins 1 - p and p.
+_BOTH_CLASSES = "both_classes"
 _HEADLESS_HINT = (
     "Save the network without its classification layers: keras.Model(model.input, "
     "model.get_layer(NAME).output).save('network.keras'), NAME being its last convolution."
@@ -52,10 +48,15 @@ _PLAIN_HINT = (
     "Rebuild that part from the layers that Keras itself has, such as Rescaling in place of a "
     "Lambda that divides, and save again."
 )
-# Names under which keras.applications saves networks that were trained on -1 to 1.
-_ON_MINUS_ONE_TO_ONE = re.compile(
-    r"mobilenet(?!v3|_v3)|inception|xception|nasnet|resnet\d+v2", re.I
-)
+# How the networks of keras.applications that do not scale by themselves were trained, by the names
+# under which they are saved.
+_TRAINED_ON: Mapping[Scaling, re.Pattern[str]] = {
+    "-1-1": re.compile(r"mobilenet|inception|xception|nasnet|resnet\d+v2", re.I),
+    "caffe": re.compile(r"resnet\d+$|vgg\d+$", re.I),
+    "torch": re.compile(r"densenet\d+$", re.I),
+}
+# Of what the converted network says, against the largest figure: nothing but rounding.
+_ALIKE = 1e-2
 
 
 def adopt(
@@ -63,7 +64,8 @@ def adopt(
 ) -> BackboneSpec:
     """Takes a copy of a headless Keras file, after looking whether it can be a starting network.
 
-    The same file with the same scaling is one network, however often it is brought.
+    It is converted and measured, too, so its first run need not. The same file with the same
+    scaling is one network, however often it is brought.
 
     Args:
         path: A `.keras` file with one RGB input and a feature map, pooled or not. Layers behind
@@ -73,10 +75,12 @@ def adopt(
         title: What a person reads; the name of the file when empty.
 
     Returns:
-        Its row, as those of the table; `find` knows it from now on.
+        Its row, as those of the table, with the scaling that was chosen or guessed; `find` knows
+        it from now on.
 
     Raises:
-        WeightsError: The file is damaged, carries code, or is no such network.
+        WeightsError: The file is damaged, carries code, is no such network, or one that LiteRT
+            cannot run.
         ConfigError: `scaling` is not one of `OWN_SCALINGS`.
         StorageError: The workspace cannot be written.
     """
@@ -89,7 +93,8 @@ def adopt(
         model = _opened(copy, path.name)
         chosen = scaling or _guessed(model)
         spec = _described(model, path, copy, digest, chosen, title)
-        _refuse_dull(spec, copy)
+        photos, said = _refuse_dull(spec, copy)
+        _convert(spec, copy, workspace, photos, said)
         target = _folder(workspace) / f"{spec.name}.keras"
         spec = dataclasses.replace(spec, path=str(target))
         with storage_errors(target):
@@ -131,7 +136,9 @@ def find_own(name: str, workspace: Workspace) -> BackboneSpec:
 
 
 def forget(name: str, workspace: Workspace) -> None:
-    """Deletes a network that was brought; runs that were trained with it keep their models.
+    """Deletes a network that was brought, and what was computed with it.
+
+    Runs that were trained with it keep their models.
 
     Raises:
         ConfigError: There is none.
@@ -140,6 +147,16 @@ def forget(name: str, workspace: Workspace) -> None:
     with storage_errors(Path(spec.path)):
         (_folder(workspace) / f"{name}.json").unlink(missing_ok=True)
         Path(spec.path).unlink(missing_ok=True)
+        _delete_made(name, workspace)
+
+
+def _delete_made(name: str, workspace: Workspace) -> None:
+    """Empties the caches of a network: everything made from it begins with its name."""
+    for made in (workspace.root / "cache").glob(f"*/{name}-*"):
+        if made.is_dir():
+            shutil.rmtree(made, ignore_errors=True)
+        else:
+            made.unlink(missing_ok=True)
 
 
 def network(path: Path, *, learned: bool = True) -> keras.Model:
@@ -220,7 +237,41 @@ def _opened(path: Path, name: str) -> keras.Model:
     except Exception as error:  # Parsers raise anything at all on hostile bytes.
         raise _damaged(name, error) from error
     _refuse_other_inputs(model, name)
-    return keras.Model(model.inputs, _feature_map(model, name), name=model.name)
+    network = keras.Model(model.inputs, _feature_map(model, name), name=model.name)
+    _rename(network)
+    return network
+
+
+def _rename(network: keras.Model) -> None:
+    """Gives each layer a name of its own, which those that `build` puts around it do not have.
+
+    Unfolded, a network inside a network must not have a name twice. A model that this program
+    exported has all the names that `build` gives.
+    """
+    from tlcore.backbones.build import EMBEDDING, FEATURE_MAP, IMAGE, RESCALING
+
+    taken = {IMAGE, RESCALING, FEATURE_MAP, EMBEDDING}
+    seen: set[int] = set()
+    for operation in (network, *_operations(network)):
+        if id(operation) in seen:
+            continue
+        seen.add(id(operation))
+        name, number = operation.name, 1
+        while operation.name in taken:
+            number += 1
+            operation.name = f"{name}_{number}"
+        taken.add(operation.name)
+
+
+def _operations(model: keras.Model) -> Iterator[Any]:
+    """Yields all operations of a model and of those inside it."""
+    import keras
+
+    graph = model._functional if isinstance(model, keras.Sequential) else model
+    for operation in getattr(graph, "operations", ()):
+        yield operation
+        if isinstance(operation, keras.Model):
+            yield from _operations(operation)
 
 
 def _refuse_code(path: Path, name: str) -> None:
@@ -232,9 +283,11 @@ def _refuse_code(path: Path, name: str) -> None:
             if not fits or sizes[_CONFIG] > _MOST_CONFIG_BYTES:
                 raise ValueError(f"it unpacks to {sum(sizes.values()) / 1e9:.1f} GB")
             config = json.loads(parts.read(_CONFIG))
+        if not isinstance(config, dict):
+            raise ValueError("its description is none of a network")
         config.pop("compile_config", None)  # how it was trained is never looked at
         strange = sorted(set(_strange(config)))
-    except _UNREADABLE as error:
+    except Exception as error:  # Parsers raise anything at all on hostile bytes.
         raise _damaged(name, error) from error
     if strange:
         raise WeightsError(
@@ -299,6 +352,8 @@ def _feature_map(model: keras.Model, name: str) -> keras.KerasTensor:
     while len(tensor.shape) != _MAP_RANK:
         operation, index, _ = tensor._keras_history
         before = operation._inbound_nodes[index].input_tensors
+        if operation.name == _BOTH_CLASSES:
+            before = before[-1:]
         if len(before) != 1:
             raise _without_map(name, f"{operation.name} joins {len(before)} branches")
         if isinstance(operation, keras.Model):
@@ -321,8 +376,11 @@ def _guessed(model: keras.Model) -> Scaling:
     scalers = (keras.layers.Rescaling, keras.layers.Normalization)
     if any(isinstance(layer, scalers) for layer in _layers(model)):
         return "0-255"
-    names = " ".join(layer.name for layer in (model, *_layers(model)) if hasattr(layer, "layers"))
-    return "-1-1" if _ON_MINUS_ONE_TO_ONE.search(names) else "0-1"
+    names = [layer.name for layer in (model, *_layers(model)) if hasattr(layer, "layers")]
+    for scaling, saved_as in _TRAINED_ON.items():
+        if any(saved_as.search(name) for name in names):
+            return scaling
+    return "0-1"
 
 
 def _layers(model: keras.Model) -> Iterator[Any]:
@@ -358,8 +416,12 @@ def _described(
     )
 
 
-def _refuse_dull(spec: BackboneSpec, copy: Path) -> None:
-    """Asks the network about two photos: it must answer, and not the same."""
+def _refuse_dull(spec: BackboneSpec, copy: Path) -> tuple[np.ndarray, np.ndarray]:
+    """Asks the network about two photos: it must answer, and not the same.
+
+    Returns:
+        The photos, and the embeddings that it gave.
+    """
     from tlcore.backbones.build import EMBEDDING, FEATURE_MAP, build
 
     try:
@@ -378,3 +440,26 @@ def _refuse_dull(spec: BackboneSpec, copy: Path) -> None:
             hint=f"Photos were given as {spec.scaling}. Choose another scaling, or save the "
             "network after its training.",
         )
+    return noise, embeddings
+
+
+def _convert(
+    spec: BackboneSpec, copy: Path, workspace: Workspace, photos: np.ndarray, said: np.ndarray
+) -> None:
+    """Converts and measures a network; refuses one that LiteRT cannot run as Keras does."""
+    from tlcore.backbones import speed
+    from tlcore.backbones.trunk import Trunk, convert, unconvertible
+
+    try:
+        file = convert(spec, copy, workspace)
+        found = Trunk(file.path).embed(photos)
+        if np.abs(found - said).max() > _ALIKE * np.abs(said).max():
+            raise ValueError("its answers are others than those of Keras")
+        if speed.milliseconds(spec, workspace) is None:
+            speed.measure(spec, file, workspace)
+    except (OSError, MemoryError, WeightsError, StorageError):
+        _delete_made(spec.name, workspace)
+        raise
+    except Exception as error:  # LiteRT raises errors of several kinds.
+        _delete_made(spec.name, workspace)
+        raise unconvertible(spec.title, error) from error

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -14,12 +13,11 @@ from typing import NamedTuple, Protocol
 import numpy as np
 
 from tlcore.backbones.table import BackboneSpec
-from tlcore.backbones.trunk import BATCH, Trunk, TrunkFile
+from tlcore.backbones.trunk import BATCH, KerasTrunk, Trunk, TrunkFile
 from tlcore.hardware import cpu_name
+from tlcore.passes import threads
 from tlcore.workspace import Workspace, write_atomic
 
-# As the passes themselves: interpreters of one thread, on all cores.
-_MOST_THREADS = 16
 _SECONDS = 0.7
 # What the coarsest clock of a thread, that of Windows, tells apart.
 _SHORTEST = 1 / 64
@@ -32,11 +30,6 @@ class Looks(Protocol):
 
     def embed(self, images: np.ndarray) -> np.ndarray:
         """Returns the embeddings of uint8 [n, h, w, 3], float32 [n, d]."""
-
-
-def threads() -> int:
-    """Returns how many frozen passes run at once here."""
-    return min(os.cpu_count() or 1, _MOST_THREADS)
 
 
 def milliseconds(spec: BackboneSpec, workspace: Workspace) -> float | None:
@@ -52,12 +45,15 @@ def milliseconds(spec: BackboneSpec, workspace: Workspace) -> float | None:
     Returns:
         Milliseconds a photo. None also when the cache came from another computer.
     """
+    return _read(_saved_at(spec, workspace), _machine())
+
+
+def _read(path: Path, machine: str) -> float | None:
     try:
-        saved = json.loads(_saved_at(spec, workspace).read_bytes())
-        found = float(saved["milliseconds"]) if saved["machine"] == _machine() else None
+        saved = json.loads(path.read_bytes())
+        return float(saved["milliseconds"]) if saved["machine"] == machine else None
     except (OSError, ValueError, KeyError, TypeError):
         return None
-    return found
 
 
 def measure(spec: BackboneSpec, file: TrunkFile, workspace: Workspace) -> float:
@@ -76,21 +72,54 @@ def measure(spec: BackboneSpec, file: TrunkFile, workspace: Workspace) -> float:
         BundleError: The file is missing or not a trunk.
         StorageError: The cache cannot be written.
     """
-    # LiteRT computes in the thread that calls it. A figure that was taken while another program
-    # was busy would stay for good.
-    found = timed(lambda: Trunk(file.path, threads=1), spec.size, clock=time.thread_time)
+    # As the passes themselves.
+    share = file.share()
+    found = timed(
+        lambda: Trunk(file.path, threads=share.threads),
+        spec.size,
+        at_once=share.copies,
+        # With one thread LiteRT computes in the thread that calls it. A figure that was taken
+        # while another program was busy would stay for good.
+        clock=time.thread_time if share.threads == 1 else time.perf_counter,
+    )
     # What else the computer does only slows a pass down: of two figures the smaller is right.
     found = min(found, milliseconds(spec, workspace) or found)
-    saved = {"machine": _machine(), "milliseconds": found}
-    write_atomic(_saved_at(spec, workspace), json.dumps(saved))
+    return _write(_saved_at(spec, workspace), _machine(), found)
+
+
+def _write(path: Path, machine: str, found: float) -> float:
+    write_atomic(path, json.dumps({"machine": machine, "milliseconds": found}))
     return found
+
+
+def on_card(spec: BackboneSpec, network: KerasTrunk, card: str, workspace: Workspace) -> float:
+    """Returns the time of one photo on a graphics card; measured once, as `measure` does.
+
+    Args:
+        spec: The backbone.
+        network: It, run by Keras.
+        card: Name of the card; another one is measured anew.
+        workspace: Where the cache is.
+
+    Returns:
+        Milliseconds a photo, the copying to the card included.
+
+    Raises:
+        StorageError: The cache cannot be written.
+    """
+    path = _saved_at(spec, workspace).with_suffix(".card.json")
+    known = _read(path, card)
+    if known is not None:
+        return known
+    found = timed(lambda: network, spec.size, at_once=1, batch=network.batch)
+    return _write(path, card, found)
 
 
 def timed(
     open_one: Callable[[], Looks],
     size: tuple[int, int],
     *,
-    at_once: int | None = None,
+    at_once: int,
     batch: int = BATCH,
     seconds: float = _SECONDS,
     clock: Callable[[], float] = time.perf_counter,
@@ -100,7 +129,7 @@ def timed(
     Args:
         open_one: Opens what looks at them; called once for each thread.
         size: Height and width of a photo in pixels.
-        at_once: Threads, each with one of its own; None for as many as the passes have.
+        at_once: Threads, each with one of its own.
         batch: Photos a call.
         seconds: How long to measure, after one call each to warm up. Each thread does at least
             one more call.
@@ -110,7 +139,6 @@ def timed(
     Returns:
         Milliseconds a photo, of all threads together.
     """
-    count = at_once or threads()
     photos = np.random.default_rng(0).integers(0, 256, (batch, *size, 3), dtype=np.uint8)
 
     def calls_a_second(one: Looks) -> float:
@@ -120,8 +148,8 @@ def timed(
             calls += 1
         return calls / max(clock() - start, _SHORTEST)
 
-    each = [open_one() for _ in range(count)]
-    with ThreadPoolExecutor(count) as pool:
+    each = [open_one() for _ in range(at_once)]
+    with ThreadPoolExecutor(at_once) as pool:
         list(pool.map(lambda one: one.embed(photos), each))
         rates = list(pool.map(calls_a_second, each))
     return 1000.0 / (batch * sum(rates))
@@ -176,7 +204,9 @@ _PATIENCE_SECONDS = 30.0
 _USUAL_PHOTOS = 1_000
 
 
-def recommend(rows: Sequence[Row], *, photos: int = _USUAL_PHOTOS) -> Recommendation:
+def recommend(
+    rows: Sequence[Row], *, photos: int = _USUAL_PHOTOS, copies: int = 0
+) -> Recommendation:
     """Recommends a network: the most accurate one here that is done with the photos in 30 s.
 
     Where none here was measured yet, the first one here; where none is that fast, the fastest;
@@ -184,39 +214,53 @@ def recommend(rows: Sequence[Row], *, photos: int = _USUAL_PHOTOS) -> Recommenda
 
     Args:
         rows: At least one; the one to take unmeasured stands first.
-        photos: How many are to be looked at, copies included.
+        photos: How many are to be looked at.
+        copies: How many varied copies are, besides.
     """
+    looks = _Looks(photos=photos, copies=copies)
     here = [row for row in rows if row.ready]
     measured = [row for row in here if row.milliseconds is not None]
     if not here:
         return _to_download(min(rows, key=lambda row: row.megabytes))
     if not measured:
         return _unmeasured(here[0])
-    quick = [row for row in measured if _seconds(row, photos) <= _PATIENCE_SECONDS]
+    quick = [row for row in measured if looks.seconds(row) <= _PATIENCE_SECONDS]
     if not quick:
-        return _fastest(min(measured, key=lambda row: row.milliseconds or 0.0), photos)
-    best = max(quick, key=lambda row: (row.top1 or 0.0, -_seconds(row, photos)))
-    return _best(best, photos, alone=len(here) == 1)
+        return _fastest(min(measured, key=lambda row: row.milliseconds or 0.0), looks)
+    best = max(quick, key=lambda row: (row.top1 or 0.0, -looks.seconds(row)))
+    return _best(best, looks, alone=len(here) == 1)
 
 
-def _seconds(row: Row, photos: int) -> float:
-    return photos * (row.milliseconds or 0.0) / 1000.0
+@dataclass(frozen=True, kw_only=True)
+class _Looks:
+    """What is to be looked at."""
+
+    photos: int
+    copies: int
+
+    def seconds(self, row: Row) -> float:
+        return (self.photos + self.copies) * (row.milliseconds or 0.0) / 1000.0
+
+    def __str__(self) -> str:
+        photos = "1 photo" if self.photos == 1 else f"{self.photos:,} photos"
+        copies = "1 varied copy" if self.copies == 1 else f"{self.copies:,} varied copies"
+        return f"{photos} and {copies}" if self.copies else photos
 
 
-def _best(row: Row, photos: int, *, alone: bool) -> Recommendation:
+def _best(row: Row, looks: _Looks, *, alone: bool) -> Recommendation:
     standing = "the one network" if alone else "the most accurate network measured"
     return Recommendation(
         row.name,
-        f"{row.title} is {standing} on this computer that looks at {_counted(photos)} within "
-        f"{_PATIENCE_SECONDS:.0f} s: {_accuracy(row)}, {_pace(row, photos)}.",
+        f"{row.title} is {standing} on this computer that looks at {looks} within "
+        f"{_PATIENCE_SECONDS:.0f} s: {_accuracy(row)}, {_pace(row, looks)}.",
     )
 
 
-def _fastest(row: Row, photos: int) -> Recommendation:
+def _fastest(row: Row, looks: _Looks) -> Recommendation:
     return Recommendation(
         row.name,
-        f"{row.title} is the fastest network on this computer, and {_counted(photos)} are many: "
-        f"{_accuracy(row)}, {_pace(row, photos)}.",
+        f"{row.title} is the fastest network on this computer, and {looks} are many: "
+        f"{_accuracy(row)}, {_pace(row, looks)}.",
     )
 
 
@@ -242,12 +286,8 @@ def _accuracy(row: Row) -> str:
     return f"{row.top1:.1f} % right on ImageNet"
 
 
-def _pace(row: Row, photos: int) -> str:
-    return f"{row.milliseconds:.1f} ms a photo, about {_about(_seconds(row, photos))} for all"
-
-
-def _counted(photos: int) -> str:
-    return "1 photo" if photos == 1 else f"{photos:,} photos"
+def _pace(row: Row, looks: _Looks) -> str:
+    return f"{row.milliseconds:.1f} ms a photo, about {_about(looks.seconds(row))} for all"
 
 
 def _about(seconds: float) -> str:

@@ -36,7 +36,7 @@ SCALINGS: Mapping[Scaling, str] = {
     "0-1": "x / 255",
     "0-255": "none: the network itself takes 0-255",
     "torch": "x / 255, then less the mean and by the deviation of ImageNet",
-    "caffe": "less the mean of ImageNet; learned as BGR, its first kernel turned to RGB",
+    "caffe": "less the mean of ImageNet; learned as BGR, fed as RGB",
 }
 OWN_PREFIX = "own-"
 

@@ -55,15 +55,18 @@ class DownloadStopped(WeightsError):
 
 
 def is_ready(spec: BackboneSpec) -> bool:
-    """Tells whether the weights are on this computer, without opening them."""
-    if spec.origin == "own":
-        return Path(spec.path).is_file()
-    if spec.origin == "download":
-        return (keras_models_dir() / spec.file).is_file()
+    """Tells whether the weights are on this computer, without opening them.
+
+    A file that `locate` has not verified yet, such as one that Keras fetched, must at least be as
+    long as the figures in it.
+    """
     try:
-        return efficientnet_lite.weights_file(spec.name).is_file()
+        file = place(spec)
     except WeightsError:
         return False
+    if spec.origin == "download":
+        return _is_marked(file) or _is_long_enough(spec, file)
+    return file.is_file()
 
 
 def locate(
@@ -75,6 +78,8 @@ def locate(
 ) -> Path:
     """Returns the weights file of a backbone, downloading and verifying it on first use.
 
+    A file that somebody else put into the folder is verified once, too; a damaged one is replaced.
+
     Args:
         spec: The backbone.
         override: A weights file to use in place of the backbone's own.
@@ -85,26 +90,71 @@ def locate(
         WeightsError: The file is missing and cannot be downloaded, or what came is damaged.
         StorageError: The disk is full or the folder cannot be written.
     """
-    if override is not None:
-        return _given_file(override)
-    if spec.origin == "own":
-        return _given_file(spec.path)
-    if spec.origin == "package":
-        return efficientnet_lite.weights_file(spec.name)
-    target = keras_models_dir() / spec.file
-    if not target.is_file():
+    target = place(spec, override)
+    if override is not None or spec.origin == "own":
+        _refuse_missing(target)
+    elif spec.origin == "download" and not _is_sound(spec, target):
         _download(spec, target, on_progress, should_stop)
     return target
 
 
-def _given_file(path: str) -> Path:
-    file = Path(os.path.expanduser(path))  # noqa: PTH111 - pathlib raises for an unknown ~name
+def place(spec: BackboneSpec, override: str | None = None) -> Path:
+    """Returns where the weights file of a backbone lies, or will; as `locate`, but only that.
+
+    Raises:
+        WeightsError: The package that holds it is not installed.
+    """
+    if override is not None or spec.origin == "own":
+        return Path(os.path.expanduser(override or spec.path))  # noqa: PTH111 - no ~name raises
+    if spec.origin == "package":
+        return efficientnet_lite.weights_file(spec.name)
+    return keras_models_dir() / spec.file
+
+
+def _is_sound(spec: BackboneSpec, file: Path) -> bool:
+    """Verifies a file by its published hash, once: then it has a mark."""
+    if _is_marked(file):
+        return True
+    if not _is_long_enough(spec, file) or _other_hash(spec, file):
+        return False
+    _mark(file)
+    return True
+
+
+def _is_long_enough(spec: BackboneSpec, file: Path) -> bool:
+    try:
+        return file.stat().st_size >= 4 * spec.parameters
+    except OSError:
+        return False
+
+
+def _is_marked(file: Path) -> bool:
+    try:
+        return _mark_of(file).read_text() == _stamp(file)
+    except (OSError, ValueError):
+        return False
+
+
+def _mark(file: Path) -> None:
+    with contextlib.suppress(OSError):  # then it is verified again next time
+        _mark_of(file).write_text(_stamp(file))
+
+
+def _mark_of(file: Path) -> Path:
+    return file.with_name(f"{file.name}.verified")
+
+
+def _stamp(file: Path) -> str:
+    status = file.stat()
+    return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _refuse_missing(file: Path) -> None:
     if not file.is_file():
         raise WeightsError(
-            f"There is no weights file at {path}.",
+            f"There is no weights file at {file}.",
             hint="Check the path; a Keras weights file ends in .h5.",
         )
-    return file
 
 
 def _download(
@@ -116,8 +166,9 @@ def _download(
     with storage_errors(target):
         target.parent.mkdir(parents=True, exist_ok=True)
     with _alone(spec, target, should_stop):
-        if target.is_file():  # another process was faster
+        if _is_sound(spec, target):  # another process was faster
             return
+        was_there = target.is_file()
         try:
             with (
                 urllib.request.urlopen(spec.url, timeout=_TIMEOUT_SECONDS) as response,
@@ -133,12 +184,14 @@ def _download(
                     _refuse_short(file.tell(), announced)
                 _refuse_damaged(spec, part)
         except _NO_DOWNLOAD as error:
+            state = f"in {target} are damaged" if was_there else "are not on this computer"
             raise WeightsError(
-                f"The weights of {spec.title} are not on this computer and could not be "
-                f"downloaded ({_reason(error)}).",
+                f"The weights of {spec.title} {state} and could not be downloaded "
+                f"({_reason(error)}).",
                 hint=f"Put {spec.file} into {target.parent}, or use {_offline_titles()}, "
                 "which need no download.",
             ) from error
+        _mark(target)
 
 
 @contextlib.contextmanager
@@ -170,16 +223,22 @@ def _refuse_short(received: int, announced: str | None) -> None:
 
 def _refuse_damaged(spec: BackboneSpec, file: Path) -> None:
     """Compares a download with what Keras publishes: its hash where there is one, and tensors."""
-    if spec.digest:
-        kind, make = _DIGESTS[len(spec.digest)]
-        with file.open("rb") as data:
-            found = hashlib.file_digest(data, make).hexdigest()
-        if found != spec.digest:
-            raise _damaged(spec, f"its {kind} is {found}, published is {spec.digest}")
+    if found := _other_hash(spec, file):
+        raise _damaged(spec, f"{found}, published is {spec.digest}")
     try:
         refuse_other_weights(spec, file)
     except WeightsError as error:
-        raise _damaged(spec, error.message.replace(file.name, spec.file)) from error
+        raise _damaged(spec, error.message.replace(str(file), spec.file)) from error
+
+
+def _other_hash(spec: BackboneSpec, file: Path) -> str:
+    """Names the hash of a file where it is not the published one; empty where none is."""
+    if not spec.digest:
+        return ""
+    kind, make = _DIGESTS[len(spec.digest)]
+    with file.open("rb") as data:
+        found = hashlib.file_digest(data, make).hexdigest()
+    return "" if found == spec.digest else f"its {kind} is {found}"
 
 
 def _damaged(spec: BackboneSpec, reason: str) -> WeightsError:
