@@ -12,7 +12,7 @@ from _shared.wording import count, megabytes, plain
 
 from tlcore import bundle
 from tlcore.bundle import BundleInfo
-from tlcore.export import export
+from tlcore.export import export, origin
 from tlcore.runs import Run
 
 _TICK_SECONDS = 1.0
@@ -91,8 +91,4 @@ starting.lead(
 )
 with errors.shown(stop=True):
     keras_card(run)
-    network = bundle.read_info(run.bundle).backbone
-    st.caption(
-        f"It contains the pretrained weights of {plain(str(network['title']), 60)}, licence "
-        f"{plain(str(network['licence']), 40)} ({plain(str(network['licence_source']), 200)})."
-    )
+    st.caption(plain(origin(bundle.read_info(run.bundle)), 600))

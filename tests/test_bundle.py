@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import zipfile
 from collections.abc import Callable
@@ -449,6 +450,43 @@ def test_a_bundle_is_whole_before_it_is_one(trained: Any, tmp_path: Path) -> Non
     assert not (tmp_path / "half" / "bundle.json").exists()
     bundle.write(tmp_path / "whole", info, trained.run.bundle / "trunk.tflite", head)
     assert bundle.read_info(tmp_path / "whole") == info
+
+
+def test_a_bundle_that_is_begun_again_is_none_until_it_is_whole(
+    bundle_copy: Path, trained: Any
+) -> None:
+    """Parts of two models of one network fit each other, and answer nonsense."""
+    info = bundle.read_info(bundle_copy)
+    head = bundle.Head(layers=bundle.read_head(bundle_copy, info), epoch=1)
+    (bundle_copy / ".part-1.tflite").touch()
+    bundle.begin(bundle_copy)
+    assert sorted(path.name for path in bundle_copy.iterdir()) == ["head.npz", "trunk.tflite"]
+    with pytest.raises(BundleError, match="is no bundle"):
+        bundle.read_info(bundle_copy)
+    bundle.write(bundle_copy, info, trained.run.bundle / "trunk.tflite", head)
+    assert bundle.read_info(bundle_copy) == info
+    with pytest.raises(OSError, match="No such file"):
+        bundle.write(bundle_copy, info, bundle_copy / "no-trunk.tflite", head)
+    assert not (bundle_copy / "bundle.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("origin", "digest", "given", "weights"),
+    [
+        ("package", "5" * 64, False, "imagenet"),
+        ("download", "5" * 64, False, "imagenet"),
+        ("download", "5" * 64, True, "given"),
+        ("own", "5" * 64, False, "own"),
+        ("own", "", False, "random"),
+        ("package", "", False, "random"),
+    ],
+)
+def test_a_bundle_says_where_its_weights_began(
+    origin: str, digest: str, given: bool, weights: str
+) -> None:
+    spec = dataclasses.replace(backbones.find("efficientnet_lite0"), origin=origin)
+    told = bundle.describe_backbone(spec, digest, is_given=given)
+    assert (told["weights"], told["weights_sha256"]) == (weights, digest)
 
 
 def test_the_copied_trunk_is_the_cached_one(trained: Any, studio: Workspace) -> None:

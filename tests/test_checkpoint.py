@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 from pathlib import Path
 
@@ -10,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tlcore import checkpoint as checkpoints
 from tlcore.checkpoint import Checkpoint, Saved, stamp
 from tlcore.errors import StorageError
 
@@ -43,20 +45,62 @@ def test_what_was_saved_comes_back_to_the_bit(checkpoint: Checkpoint) -> None:
         np.testing.assert_array_equal(saved.arrays[name], array)
 
 
-def test_the_newest_epoch_replaces_the_one_before(checkpoint: Checkpoint) -> None:
-    checkpoint.save(1, ARRAYS)
-    checkpoint.save(2, {"other": np.ones(2)})
-    assert loaded(checkpoint).epoch == 2
-    assert list(loaded(checkpoint).arrays) == ["other"]
-    assert list(checkpoint.path.parent.iterdir()) == [checkpoint.path]
+@pytest.fixture
+def minutely(tmp_path: Path) -> Checkpoint:
+    """One whose saves are minutes apart."""
+    return Checkpoint(
+        tmp_path / "run" / "head.npz", "settings", clock=itertools.count(0, 60).__next__
+    )
+
+
+def test_the_newest_epoch_replaces_the_one_before(minutely: Checkpoint) -> None:
+    minutely.save(1, ARRAYS)
+    minutely.save(2, {"other": np.ones(2)})
+    assert loaded(minutely).epoch == 2
+    assert list(loaded(minutely).arrays) == ["other"]
+    assert list(minutely.path.parent.iterdir()) == [minutely.path]
+
+
+def test_an_epoch_that_the_disk_was_not_waited_for_harms_none_before(tmp_path: Path) -> None:
+    """After a power cut the last file may be empty, whatever its name."""
+    now = [0.0]
+    checkpoint = Checkpoint(tmp_path / "head.npz", "settings", clock=lambda: now[0])
+    for epoch, now[0] in ((1, 0.0), (2, 0.1), (3, 0.2)):
+        checkpoint.save(epoch, ARRAYS)
+    assert loaded(checkpoint).epoch == 3
+    newest = tmp_path / "head-newest.npz"
+    whole = newest.read_bytes()
+    newest.write_bytes(b"")
+    assert loaded(checkpoint).epoch == 1
+    newest.write_bytes(whole)
+    now[0] = 5.0
+    checkpoint.save(4, ARRAYS)
+    assert loaded(checkpoint).epoch == 4
+    assert list(tmp_path.iterdir()) == [checkpoint.path]
 
 
 def test_without_a_file_there_is_nothing_to_load(checkpoint: Checkpoint) -> None:
     assert checkpoint.load() is None
+    assert not checkpoint.is_begun()
     checkpoint.save(1, ARRAYS)
-    checkpoint.delete()
-    assert checkpoint.load() is None
-    checkpoint.delete()
+    assert checkpoint.is_begun()
+    assert not Checkpoint(checkpoint.path, "other settings").is_begun()
+
+
+def test_the_checkpoints_of_a_run_are_forgotten_and_nothing_else(tmp_path: Path) -> None:
+    left = [tmp_path / "config.json", tmp_path / ".part-1.json", tmp_path / "predictions.npz"]
+    for path in left:
+        path.touch()
+    for name in (checkpoints.HEAD, checkpoints.TAIL):
+        of_phase = Checkpoint(tmp_path / name, "settings", clock=lambda: 0.0)
+        of_phase.save(1, ARRAYS)
+        of_phase.save(2, ARRAYS)
+    half = tmp_path / ".part-1.npz"
+    half.touch()
+    checkpoints.forget(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([*left, half])
+    checkpoints.forget_half_written(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted(left)
 
 
 def test_the_state_of_another_training_is_as_good_as_none(checkpoint: Checkpoint) -> None:
@@ -136,6 +180,13 @@ def test_a_stamp_tells_apart_what_a_training_depends_on() -> None:
         stamp("ab", ""),
     }
     assert len(others) == 8 and same not in others
+
+
+def test_a_stamp_tells_apart_the_versions_of_keras(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Another version may have other variables."""
+    before = stamp("a")
+    monkeypatch.setattr(checkpoints.metadata, "version", lambda _: "4.0")
+    assert stamp("a") != before
 
 
 def test_a_stamp_reads_arrays_as_they_are_seen_not_as_they_lie() -> None:

@@ -10,7 +10,7 @@ import pytest
 
 from tlcore import diagnosis
 from tlcore.augment.settings import PRESETS
-from tlcore.config import TailConfig, TrainConfig
+from tlcore.config import TUNING_AUGMENT, TUNING_VIEWS, TailConfig, TrainConfig
 from tlcore.diagnosis import ADVICE, Diagnosis, diagnose
 from tlcore.events import EpochEnded, Phase
 
@@ -228,10 +228,15 @@ def test_each_advice_changes_what_it_names_and_nothing_else() -> None:
         "more_variation": replace(CONFIG, augment=PRESETS["textbook"], views=4),
         "more_epochs": replace(CONFIG, epochs=60),
         "more_tuning_epochs": replace(CONFIG, tail=replace(tail, epochs=2 * tail.epochs)),
-        "tune": replace(CONFIG, mode="finetune"),
+        "tune": replace(CONFIG, mode="finetune", views=TUNING_VIEWS, augment=TUNING_AUGMENT),
         "check_labels": CONFIG,
     }
     assert {name: advice.apply(CONFIG) for name, advice in ADVICE.items()} == expected
+
+
+def test_whoever_varies_photos_already_tunes_on_the_same_copies() -> None:
+    varied = replace(CONFIG, views=7, augment=PRESETS["light"])
+    assert ADVICE["tune"].apply(varied) == replace(varied, mode="finetune")
 
 
 def test_variation_grows_step_by_step_and_then_gives_way_to_dropout() -> None:

@@ -78,6 +78,7 @@ any_event = st.one_of(
         learning_rate=numbers,
         photos_per_second=numbers,
         batch_losses=st.lists(numbers, max_size=3),
+        best=st.none() | counts,
     ),
     st.builds(Warned, time=numbers, message=texts, hint=texts),
     st.builds(
@@ -236,7 +237,9 @@ def test_a_new_attempt_forgets_what_the_old_one_reached() -> None:
     assert derived.epochs == ()
 
 
-def ended(epoch: int, phase: str = "head", val_loss: float = 1.0) -> EpochEnded:
+def ended(
+    epoch: int, phase: str = "head", val_loss: float = 1.0, best: int | None = None
+) -> EpochEnded:
     return EpochEnded(
         time=epoch,
         epoch=epoch,
@@ -246,6 +249,7 @@ def ended(epoch: int, phase: str = "head", val_loss: float = 1.0) -> EpochEnded:
         val_loss=val_loss,
         val_accuracy=0.5,
         phase=phase,  # type: ignore[arg-type]
+        best=best,
     )
 
 
@@ -274,10 +278,70 @@ def test_the_best_epoch_is_one_of_the_tail_as_soon_as_there_is_one() -> None:
     assert [e.phase for e in status([*said, ended(1, "tail"), ended(1)]).epochs] == ["head"]
 
 
+def test_the_best_epoch_is_the_one_that_the_last_one_names() -> None:
+    heads = [ended(1, val_loss=0.3, best=1), ended(2, val_loss=0.2, best=2)]
+    worse = [ended(1, "tail", 0.4, best=0), ended(2, "tail", 0.3, best=0)]
+    assert status([Queued(), *heads, *worse]).best_epoch == heads[1]
+    assert status([Queued(), *worse]).best_epoch is None  # from random weights
+    better = ended(3, "tail", 0.5, best=3)
+    assert status([Queued(), *heads, *worse, better]).best_epoch == better
+
+
+def test_a_phase_that_is_done_again_takes_the_place_of_what_followed() -> None:
+    said = [ended(n) for n in range(1, 3_001)] + [ended(1, "tail"), ended(2, "tail"), ended(2_999)]
+    epochs = status([Queued(), *said]).epochs
+    assert [epoch.epoch for epoch in epochs] == list(range(1, 3_000))
+    assert epochs[-1] is said[-1]
+
+
+RESULT = Evaluated(time=9, accuracy=0.5, interval=[0.1, 0.9], correct=1, total=2, best_epoch=1)
+STOPPED: list[Event] = [Queued(time=0), Started(time=1, pid=3), ended(1), RESULT, Cancelled(time=9)]
+
+
+@pytest.mark.parametrize(
+    "end", [Cancelled(time=30), Failed(time=30, kind="error", message="m", hint="h")]
+)
+@pytest.mark.parametrize("leg", [[], [Started(time=20, pid=4), StageMoved(stage="features")]])
+def test_a_run_that_goes_on_and_ends_without_a_result_has_its_old_one(
+    end: Event, leg: list[Event]
+) -> None:
+    on: list[Event] = [*STOPPED, Queued(time=19, resume=True), *leg]
+    assert (status(on).has_model, status(on).kept) == (False, RESULT)
+    assert (status([*on, end]).evaluated, status([*on, end]).kept) == (RESULT, None)
+    again = [*on, end, Queued(time=40, resume=True), Cancelled(time=41)]
+    assert status(again).evaluated == RESULT
+    assert not status([*on, end, Queued(time=40), Cancelled(time=41)]).has_model
+
+
+def test_a_new_result_takes_the_place_of_the_old_one() -> None:
+    new = Evaluated(time=25, accuracy=1.0, interval=[0.3, 1], correct=2, total=2, best_epoch=4)
+    on = [*STOPPED, Queued(time=19, resume=True), Started(time=20, pid=4), new]
+    for said in (on, [*on, FAILED], [*on, Finished(seconds={})]):
+        assert (status(said).evaluated, status(said).kept) == (new, None)
+
+
+def test_the_seconds_of_work_are_those_of_all_stretches_up_to_the_result() -> None:
+    def worked(*more: Event) -> float:
+        return status([Queued(time=0), Started(time=2, pid=1), ended(3), *more]).worked_seconds
+
+    assert worked() == 1
+    assert worked(Failed(time=7, kind="bug", message="", hint="")) == 5
+    assert worked(Failed(time=9_000, kind="killed", message="", hint="")) == 1
+    result = dataclasses.replace(RESULT, time=8)
+    assert worked(result, StageMoved(time=9, stage="pack"), Finished(time=30, seconds={})) == 6
+    on = [result, Cancelled(time=30), Queued(time=50, resume=True), Started(time=60, pid=2)]
+    assert worked(*on, StageMoved(time=64, stage="train")) == 6 + 4
+    assert (
+        worked(*on, Queued(time=70), Started(time=71, pid=3), StageMoved(time=74, stage="train"))
+        == 3
+    )
+
+
 def test_an_epoch_of_an_unknown_phase_is_nothing() -> None:
     values = ended(1).to_json() | {"phase": "body"}
     assert parse(json.dumps(values)) is None
     assert parse(json.dumps(ended(1).to_json() | {"batch_losses": ["x"]})) is None
+    assert parse(json.dumps(ended(1).to_json() | {"best": "x"})) is None
 
 
 def test_a_run_has_a_model_as_soon_as_it_is_evaluated() -> None:

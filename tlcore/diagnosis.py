@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from tlcore.augment.settings import PRESETS, AugmentConfig
-from tlcore.config import TrainConfig
+from tlcore.config import TUNING_AUGMENT, TUNING_VIEWS, TrainConfig
 from tlcore.events import EpochEnded
 
 Kind = Literal[
@@ -147,7 +147,11 @@ def _more_tuning_epochs(config: TrainConfig) -> TrainConfig:
 
 
 def _tune(config: TrainConfig) -> TrainConfig:
-    return replace(config, mode="finetune") if config.mode == "head" else config
+    """Tunes the last blocks, as usual on varied copies: without any it soon knows all photos."""
+    if config.mode != "head":
+        return config
+    tuned = replace(config, mode="finetune")
+    return tuned if tuned.views else replace(tuned, views=TUNING_VIEWS, augment=TUNING_AUGMENT)
 
 
 ADVICE: Mapping[str, Advice] = {

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -84,14 +84,17 @@ class EpochEnded(Event):
     Attributes:
         epoch: From 1, in each phase.
         epochs: How many the phase has.
-        loss, accuracy: On the photos it learns from. Loss in nats, without the L2 penalty and
-            without label smoothing, so that it compares with `val_loss`.
+        loss, accuracy: On the photos it learns from; of a tail on some hundred of them, at the
+            temperature that is kept. Loss in nats, without the L2 penalty and without label
+            smoothing, so that it compares with `val_loss`.
         val_loss, val_accuracy: On the photos set aside.
         phase: Whether the head or the tail of the network was trained.
         learning_rate: Of the last step; 0 where an earlier version did not tell.
         photos_per_second: That the epoch learned from; 0 where it was not measured.
         batch_losses: The loss at each step of the epoch, at most 50: of longer epochs the means
             of groups of steps.
+        best: The epoch of its phase that would be kept now; 0 where that is the model from before
+            it. None where an earlier version did not tell.
     """
 
     type: ClassVar[str] = "epoch"
@@ -105,10 +108,13 @@ class EpochEnded(Event):
     learning_rate: float = 0.0
     photos_per_second: float = 0.0
     batch_losses: Sequence[float] = ()
+    best: int | None = None
 
     def __post_init__(self) -> None:
         if self.phase not in _PHASES:
             raise ValueError(f"`phase` must be one of {_PHASES}. Received: {self.phase!r}")
+        if not isinstance(self.best, int | None):
+            raise TypeError(f"`best` must be a whole number. Received: {self.best!r}")
         # JSON knows no tuples.
         object.__setattr__(self, "batch_losses", tuple(float(loss) for loss in self.batch_losses))
 
@@ -124,7 +130,7 @@ class Warned(Event):
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluated(Event):
-    """The model is measured and can be used; packing goes on.
+    """The model is measured; packing goes on. A later one of the same run corrects it.
 
     Attributes:
         accuracy: Share right on the photos set aside.
@@ -163,7 +169,8 @@ class Failed(Event):
 
     Attributes:
         kind: `error` (a refusal with a hint), `bug`, `killed` or `memory`.
-        offer: What may be tried instead, by name; empty where nothing is offered.
+        offer: What may be tried instead, by name; empty where nothing is offered. Where memory ran
+            out: `setting`, `batch_size` or `tail.batch_size`, and its smaller `value`.
     """
 
     type: ClassVar[str] = "failed"
@@ -290,7 +297,11 @@ class RunStatus:
         stage_seconds: Seconds per stage so far, the present one up to its last event.
         epochs: Every epoch of this attempt, the head's before the tail's. One that was done
             again after a crash counts once.
-        evaluated: The result, as soon as there is one.
+        evaluated: The result, as soon as there is one. When a run that went on ends without one,
+            that from before: its model is still there.
+        kept: That from before, while the run that went on has none and has not ended.
+        worked_seconds: Seconds of work since it last began anew, each stretch from its start to
+            its result, or else to its end; up to the last event while it works.
         taken_in: Where the photos of an intake are.
         failed: Why it failed.
         queued_at, started_at, last_at, ended_at: Seconds since 1970; None where it did not come.
@@ -306,6 +317,8 @@ class RunStatus:
     epochs: tuple[EpochEnded, ...] = ()
     warnings: tuple[Warned, ...] = ()
     evaluated: Evaluated | None = None
+    kept: Evaluated | None = None
+    worked_seconds: float = 0.0
     taken_in: TakenIn | None = None
     failed: Failed | None = None
     finished: Finished | None = None
@@ -327,31 +340,68 @@ class RunStatus:
 
     @property
     def best_epoch(self) -> EpochEnded | None:
-        """The epoch with the lowest validation loss, the earliest of equals.
+        """The epoch whose model would be kept now; None if there is none.
 
-        It is one of the tail as soon as there is one: the head alone is no longer the model.
+        It is one of the tail as soon as there is one, and of the head while tuning has not helped.
         """
-        phase = self.epochs[-1].phase if self.epochs else "head"
-        told = (
-            epoch
-            for epoch in self.epochs
-            if epoch.phase == phase and not math.isnan(epoch.val_loss)
-        )
-        return min(told, key=lambda epoch: epoch.val_loss, default=None)
+        for phase in reversed(_PHASES):
+            own = [epoch for epoch in self.epochs if epoch.phase == phase]
+            if own and own[-1].best != 0:
+                return _best_of(own)
+        return None
+
+
+def _best_of(epochs: Sequence[EpochEnded]) -> EpochEnded | None:
+    """Returns the epoch that the last one names, or else the earliest of the lowest loss."""
+    told = epochs[-1].best
+    if told is not None:
+        return next((epoch for epoch in epochs if epoch.epoch == told), None)
+    measured = (epoch for epoch in epochs if not math.isnan(epoch.val_loss))
+    return min(measured, key=lambda epoch: epoch.val_loss, default=None)
 
 
 def status(events: Sequence[Event]) -> RunStatus:
     """Derives the state of a run from its events."""
     begins = (i for i, event in enumerate(events) if isinstance(event, Queued) and not event.resume)
     newest = max(begins, default=0)
-    values: dict[str, Any] = {"stage_seconds": {}, "epochs": (), "warnings": ()}
+    epochs: list[EpochEnded] = []
+    values: dict[str, Any] = {"stage_seconds": {}, "warnings": ()}
     for event in events[newest:]:
         # The stage before the event lasted until the event, whatever the event says.
         if stage := values.get("stage"):
             values["stage_seconds"][stage] = event.time - values["stage_started_at"]
-        _apply(values, event)
+        if isinstance(event, EpochEnded):
+            _add_epoch(epochs, event)
+        else:
+            _apply(values, event)
         values["last_at"] = event.time
-    return RunStatus(**values)
+    values["worked_seconds"] = _worked_seconds(events[newest:])
+    return RunStatus(**values, epochs=tuple(epochs))
+
+
+def _worked_seconds(events: Iterable[Event]) -> float:
+    worked, last = 0.0, None
+    for event in events:
+        if isinstance(event, Started):
+            last = event.time
+        elif isinstance(event, Queued) or (isinstance(event, Failed) and event.kind == "killed"):
+            last = None  # that it was killed may be found out hours later
+        elif last is not None:
+            worked += max(0.0, event.time - last)
+            has_ended = isinstance(event, Evaluated | Finished | Failed | Cancelled)
+            last = None if has_ended else event.time
+    return worked
+
+
+def _add_epoch(epochs: list[EpochEnded], event: EpochEnded) -> None:
+    """Adds an epoch after those that it follows: a phase or an epoch may be done again."""
+    while epochs and _place(epochs[-1]) >= _place(event):
+        epochs.pop()
+    epochs.append(event)
+
+
+def _place(event: EpochEnded) -> tuple[int, int]:
+    return _PHASES.index(event.phase), event.epoch
 
 
 def _apply(values: dict[str, Any], event: Event) -> None:
@@ -362,31 +412,33 @@ def _apply(values: dict[str, Any], event: Event) -> None:
             values |= {"state": "running", "started_at": event.time, "pid": event.pid}
         case StageMoved():
             _apply_stage(values, event)
-        case EpochEnded():
-            values["epochs"] = (*_before(values["epochs"], event), event)
         case Warned():
             values["warnings"] += (event,)
-        case Evaluated() | TakenIn():
-            values[event.type] = event
+        case Evaluated():
+            values |= {"evaluated": event, "kept": None}
+        case TakenIn():
+            values["taken_in"] = event
         case Finished():
             values |= {"state": "finished", "finished": event, "ended_at": event.time}
         case Failed():
+            _bring_back(values)
             values |= {"state": "failed", "failed": event, "ended_at": event.time}
         case Cancelled():
+            _bring_back(values)
             values |= {"state": "cancelled", "ended_at": event.time}
 
 
 def _apply_queued(values: dict[str, Any], event: Queued) -> None:
-    """Keeps what is still true when a run goes on: its epochs."""
-    kept = {"stage_seconds": {}, "epochs": values["epochs"], "warnings": ()}
+    """Keeps what is still true when a run goes on: that it has a result, for when it ends."""
+    result = values.get("evaluated") or values.get("kept")
     values.clear()
-    values |= kept | {"state": "queued", "queued_at": event.time}
+    values |= {"stage_seconds": {}, "warnings": (), "kept": result}
+    values |= {"state": "queued", "queued_at": event.time}
 
 
-def _before(epochs: Sequence[EpochEnded], event: EpochEnded) -> list[EpochEnded]:
-    """Returns the epochs that a new one follows: a phase or an epoch may be done again."""
-    place = _PHASES.index(event.phase), event.epoch
-    return [known for known in epochs if (_PHASES.index(known.phase), known.epoch) < place]
+def _bring_back(values: dict[str, Any]) -> None:
+    if kept := values.pop("kept", None):
+        values["evaluated"] = kept
 
 
 def _apply_stage(values: dict[str, Any], event: StageMoved) -> None:

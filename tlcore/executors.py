@@ -28,20 +28,24 @@ _LOCK_SECONDS = 2.0
 class Executor(Protocol):
     """Starts queued work."""
 
-    def start(self, run: Run) -> None:
-        """Begins a run, or puts it in line."""
+    def start(self, run: Run, *, resume: bool = False) -> None:
+        """Begins a run, or puts it in line; `resume` goes on after its last epoch."""
 
 
 class LocalExecutor:
     """Leaves runs to the warm worker on this machine."""
 
-    def start(self, run: Run) -> None:
+    def start(self, run: Run, *, resume: bool = False) -> None:
         """Puts the run at the end of the queue.
+
+        Args:
+            run: The run.
+            resume: Whether it goes on after its last epoch; else it begins anew.
 
         Raises:
             RunError: It is under way already.
         """
-        runs.enqueue(run)
+        runs.enqueue(run, resume=resume)
 
 
 class InlineExecutor:
@@ -58,13 +62,17 @@ class InlineExecutor:
         self._on_event = on_event or (lambda event: None)
         self.result: Result | None = None
 
-    def start(self, run: Run) -> None:
+    def start(self, run: Run, *, resume: bool = False) -> None:
         """Does the run.
+
+        Args:
+            run: The run.
+            resume: Whether it goes on after its last epoch; else it begins anew.
 
         Raises:
             TLError: The run failed; the same words are in its events.
         """
-        runs.enqueue(run, offer=False)
+        runs.enqueue(run, offer=False, resume=resume)
         self.result = perform(run, on_event=self._on_event)
 
 
@@ -115,23 +123,17 @@ def _perform(run: Run, record: Callable[[Event], None]) -> Result | None:
             versions=run.versions,
             on_event=record,
             should_stop=run.wants_stop,
+            worked_seconds=run.status().worked_seconds,
         )
     except TLError as error:
         record(Failed(kind="error", message=error.message, hint=error.hint))
         raise
     except BaseException as error:
         log_traceback(run.folder / "worker.log")
-        record(_with_offer(describe_crash(error), run))
+        crash = describe_crash(error)
+        offer = runs.smaller_batch(run) if crash.kind == "memory" else {}
+        record(replace(crash, offer=offer))
         raise
-
-
-def _with_offer(crash: Failed, run: Run) -> Failed:
-    """Offers half the photos a step where memory ran out."""
-    tail = run.config.mode != "head"
-    size = run.config.tail.batch_size if tail else run.config.batch_size
-    if crash.kind != "memory" or size < 2:
-        return crash
-    return replace(crash, offer={"batch_size": size // 2})
 
 
 def describe_crash(error: BaseException) -> Failed:
@@ -140,7 +142,7 @@ def describe_crash(error: BaseException) -> Failed:
         return Failed(
             kind="killed",
             message="The training was interrupted.",
-            hint="Start it again; the photos already looked at are remembered.",
+            hint="It can go on from its last epoch; the photos looked at are remembered.",
         )
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return Failed(

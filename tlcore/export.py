@@ -6,8 +6,10 @@ import shutil
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import cast
 
 from tlcore import bundle
+from tlcore.backbones.table import OWN_PREFIX
 from tlcore.bundle import BundleInfo
 from tlcore.errors import BundleError, ConfigError, StorageError
 from tlcore.workspace import atomic_path, storage_errors
@@ -163,7 +165,7 @@ for path in sys.argv[1:]:
 
 
 def _readme(info: BundleInfo) -> str:
-    metrics, network = info.metrics, info.backbone
+    metrics = info.metrics
     low, high = metrics["interval"]
     return f"""# {info.name}
 
@@ -175,15 +177,44 @@ Right on {metrics["correct"]} of the {metrics["total"]} photos set aside \
 | file | what it is |
 |---|---|
 | model.keras | The whole model, photo in (RGB 0-255), one probability a class out. |
-| trunk.tflite | The frozen network for LiteRT; outputs `embedding` and `feature_map`. |
+| trunk.tflite | The network for LiteRT; outputs `embedding` and `feature_map`. |
 | head.npz | The last layers, as arrays `kernel_0`, `bias_0` and so on, a ReLU between two. |
 | bundle.json | Classes in order, input size, measured figures, versions. |
 | predict.py | Names photos with model.keras. |
 
-Pretrained network: {network["title"]}, ImageNet weights, licence {network["licence"]} \
-({network["licence_source"]}). The trained model contains these weights and comes under the same \
-licence as far as they are concerned.
+{origin(info)}
 """
 
 
+def origin(info: BundleInfo) -> str:
+    """Says whose weights a model contains, and under which licence."""
+    network = info.backbone
+    licence = f"licence {network['licence']} ({network['licence_source']})"
+    return _ORIGINS[_weights(info)].format(title=network["title"], licence=licence)
+
+
+def _weights(info: BundleInfo) -> bundle.Weights:
+    """Returns what the network began with; where a bundle does not say, by what it does."""
+    network = info.backbone
+    told = str(network.get("weights"))
+    if told in _ORIGINS:
+        return cast(bundle.Weights, told)
+    if not network.get("weights_sha256"):
+        return "random"
+    return "own" if str(network.get("name")).startswith(OWN_PREFIX) else "imagenet"
+
+
+_SAME_LICENCE = (
+    "The trained model contains these weights and comes under the same licence as far as they are "
+    "concerned."
+)
+_ORIGINS: Mapping[bundle.Weights, str] = {
+    "imagenet": f"Pretrained network: {{title}}, ImageNet weights, {{licence}}. {_SAME_LICENCE}",
+    "own": "Pretrained network: {title}, which the person who trained the model brought. Its "
+    f"licence is not known to this program. {_SAME_LICENCE}",
+    "given": "Pretrained network: {title}, with weights from a file that the person who trained "
+    f"the model named. Their licence is not known to this program. {_SAME_LICENCE}",
+    "random": "Network: {title}, trained from random weights. The model contains no pretrained "
+    "ones.",
+}
 FORMATS: Mapping[str, Callable[[Path, BundleInfo, Path], None]] = {"keras": _export_keras}

@@ -8,14 +8,14 @@ from __future__ import annotations
 import json
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from tlcore import backbones, bundle, evaluate, phases
-from tlcore.backbones import BackboneSpec, DownloadStopped
+from tlcore import backbones, bundle, checkpoint, evaluate, looking, phases
+from tlcore.backbones import BackboneSpec, DownloadStopped, TrunkFile
 from tlcore.backbones.weights import fingerprint
 from tlcore.bundle import Agreement
 from tlcore.config import TrainConfig
@@ -28,22 +28,14 @@ from tlcore.events import (
     Event,
     Finished,
     StageMoved,
-    Warned,
 )
-from tlcore.head import Head
-from tlcore.phases import (
-    HEAD_CHECKPOINT,
-    TAIL_CHECKPOINT,
-    Clock,
-    Job,
-    Model,
-    Stopped,
-    frozen_model,
-    random_model,
-)
+from tlcore.head import Head, Layers, probabilities
+from tlcore.phases import Clock, Job, Model, Stopped, frozen_model, random_model, time_limit
+from tlcore.tuning import Network
 from tlcore.workspace import Workspace, atomic_path, write_atomic
 
 EVALUATION, PREDICTIONS = "evaluation.json", "predictions.parquet"
+BUNDLE = "bundle"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +46,7 @@ class Result:
         bundle: Folder of the model.
         evaluation: Its judgement on the validation photos.
         best_epoch: From 1.
-        seconds: Per name of `phases.SECONDS`, and `total` without `convert`.
+        seconds: Per name of `phases.SECONDS`, and `total` without those of `phases.ONCE`.
         hits, misses: Photos whose embedding was remembered, and photos that cost a pass.
         stopped: Whether the person stopped it early.
     """
@@ -78,6 +70,7 @@ def train(
     versions: Mapping[str, str],
     on_event: Callable[[Event], None],
     should_stop: Callable[[], bool],
+    worked_seconds: float = 0.0,
 ) -> Result | None:
     """Trains a model.
 
@@ -90,6 +83,7 @@ def train(
         versions: Library versions, written into the bundle.
         on_event: Called with each event, one at a time. Keep it cheap.
         should_stop: Asked after each batch and epoch.
+        worked_seconds: What it has worked before it goes on, which its time budget counts.
 
     A training whose `folder` holds checkpoints of the same photos and settings goes on from them.
 
@@ -102,6 +96,7 @@ def train(
     spec = backbones.find(config.backbone, workspace)
     on_event(StageMoved(stage="prepare"))
     one_at_a_time, clock = threading.Lock(), Clock()
+    is_time_up = time_limit(config.minutes, worked_seconds)
 
     def tell(event: Event) -> None:
         clock.look_at_memory()
@@ -109,7 +104,8 @@ def train(
             on_event(event)
 
     try:
-        weights = _weights(spec, config, should_stop)
+        with clock.measure("download"):
+            weights = _weights(spec, config, on_event, should_stop)
     except DownloadStopped:
         on_event(Cancelled())
         return None
@@ -122,6 +118,7 @@ def train(
         weights=weights,
         on_event=tell,
         should_stop=should_stop,
+        is_time_up=is_time_up,
         clock=clock,
         decoded=DecodedCache(workspace, spec.size),
     )
@@ -133,11 +130,35 @@ def train(
 
 
 def _weights(
-    spec: BackboneSpec, config: TrainConfig, should_stop: Callable[[], bool]
+    spec: BackboneSpec,
+    config: TrainConfig,
+    on_event: Callable[[Event], None],
+    should_stop: Callable[[], bool],
 ) -> Path | None:
+    """Returns the weights; the megabytes of a download are the progress of stage `prepare`."""
     if config.mode == "scratch":
         return None
-    return backbones.locate(spec, config.weights, should_stop=should_stop)
+    return backbones.locate(
+        spec, config.weights, on_progress=_TellDownload(on_event), should_stop=should_stop
+    )
+
+
+class _TellDownload:
+    """Tells the megabytes of a download, a hundred times at most, and then that it is done."""
+
+    def __init__(self, on_event: Callable[[Event], None]) -> None:
+        self._on_event, self._told = on_event, 0
+
+    def __call__(self, done: int, total: int) -> None:
+        per_cent = 100 * done // total
+        if per_cent == self._told:
+            return
+        self._told = per_cent
+        if done < total:
+            megabytes = max(1, round(total / 1e6))
+            self._on_event(StageMoved(stage="prepare", done=round(done / 1e6), total=megabytes))
+        else:
+            self._on_event(StageMoved(stage="prepare"))
 
 
 def _train(job: Job, name: str, versions: Mapping[str, str]) -> Result:
@@ -147,13 +168,35 @@ def _train(job: Job, name: str, versions: Mapping[str, str]) -> Result:
     if job.config.mode in ("finetune", "full") and model.ending != "stopped":
         model = phases.tune(job, model)
     evaluation = _judge(job, model)
-    stopped = model.ending == "stopped"
+    # Of an earlier stop there may be another model, which the new judgement is not about.
+    bundle.begin(job.folder / BUNDLE)
     _write_judgement(job, evaluation, model.val)
     info = _describe(job, model, evaluation, name, versions)
     if model.trunk is not None:
         with job.clock.measure("bundle"):
             made = Head(layers=model.layers, epoch=model.epoch)
-            bundle.write(job.folder / "bundle", info, model.trunk.path, made)
+            bundle.write(job.folder / BUNDLE, info, model.trunk.path, made)
+    _tell_result(job, model, evaluation)
+    evaluation = _pack(job, model, info, evaluation)
+    seconds = job.clock.report()
+    stopped = model.ending == "stopped"
+    if stopped:
+        job.on_event(Cancelled(epoch=model.last_epoch, phase=model.last_phase))
+    else:
+        job.on_event(Finished(seconds=seconds, memory_bytes=job.clock.memory_bytes))
+        checkpoint.forget(job.folder)
+    return Result(
+        bundle=job.folder / BUNDLE,
+        evaluation=evaluation,
+        best_epoch=model.epoch,
+        seconds=seconds,
+        hits=looked.hits if looked else 0,
+        misses=looked.misses if looked else 0,
+        stopped=stopped,
+    )
+
+
+def _tell_result(job: Job, model: Model, evaluation: Evaluation) -> None:
     job.on_event(
         Evaluated(
             accuracy=evaluation.accuracy,
@@ -164,33 +207,16 @@ def _train(job: Job, name: str, versions: Mapping[str, str]) -> Result:
             best_phase=model.phase,
         )
     )
-    _pack(job, model, info)
-    seconds = job.clock.report()
-    if stopped:
-        job.on_event(Cancelled(epoch=model.last_epoch, phase=model.last_phase))
-    else:
-        _forget_checkpoints(job)
-        job.on_event(Finished(seconds=seconds, memory_bytes=job.clock.memory_bytes))
-    return Result(
-        bundle=job.folder / "bundle",
-        evaluation=evaluation,
-        best_epoch=model.epoch,
-        seconds=seconds,
-        hits=looked.hits if looked else 0,
-        misses=looked.misses if looked else 0,
-        stopped=stopped,
-    )
-
-
-def _forget_checkpoints(job: Job) -> None:
-    for name in (HEAD_CHECKPOINT, TAIL_CHECKPOINT):
-        (job.folder / name).unlink(missing_ok=True)
 
 
 def _judge(job: Job, model: Model) -> Evaluation:
     job.stage("evaluate")
     with job.clock.measure("evaluate"):
-        return evaluate.evaluate(model.val, job.truth("val"), job.manifest.classes)
+        return _evaluation(job, model.val)
+
+
+def _evaluation(job: Job, said: np.ndarray) -> Evaluation:
+    return evaluate.evaluate(said, job.truth("val"), job.manifest.classes)
 
 
 def _describe(
@@ -209,7 +235,9 @@ def _describe(
             "fingerprint": job.manifest.fingerprint,
             "counts": job.manifest.counts(),
         },
-        backbone=bundle.describe_backbone(job.spec, digest),
+        backbone=bundle.describe_backbone(
+            job.spec, digest, is_given=job.config.weights is not None
+        ),
         config=job.config.to_json() | {"weights": None},
         versions=versions,
     )
@@ -233,26 +261,58 @@ def _write_judgement(job: Job, evaluation: Evaluation, predicted: np.ndarray) ->
         table.to_parquet(part, index=False)
 
 
-def _pack(job: Job, model: Model, info: bundle.BundleInfo) -> None:
+def _pack(job: Job, model: Model, info: bundle.BundleInfo, evaluation: Evaluation) -> Evaluation:
+    """Completes the bundle, and returns the judgement of what is in it."""
     job.stage("pack")
     with job.clock.measure("bundle"):
-        agreement = _add_keras_model(job, model, info)
+        if model.network is not None:
+            evaluation = _write_tuned(job, model, model.network, info, evaluation)
+        agreement = _add_keras_model(job, model)
     if not agreement.holds:
-        job.on_event(
-            Warned(
-                message=f"The Keras file differs from the model by up to "
-                f"{agreement.largest_difference:.1g} in probability.",
-                hint="It is not offered for download; the model itself works.",
-            )
+        job.warn(
+            f"The Keras file differs from the model by up to {agreement.largest_difference:.1g} "
+            "in probability.",
+            hint="It is not offered for download; the model itself works.",
         )
+    return evaluation
 
 
-def _add_keras_model(job: Job, model: Model, info: bundle.BundleInfo) -> Agreement:
-    """Completes the bundle; that of a tuned network is written here, for it has to be converted."""
-    folder = job.folder / "bundle"
+def _write_tuned(
+    job: Job, model: Model, network: Network, info: bundle.BundleInfo, evaluation: Evaluation
+) -> Evaluation:
+    """Writes the bundle of a tuned network, which has to be converted.
+
+    It was judged on boundaries that were rounded when they were stored. Where the converted network
+    names a photo otherwise, what it says is judged instead.
+    """
+    folder = job.folder / BUNDLE
+    bundle.write_tuned(folder, info, network.whole, model.layers, job.workspace)
+    said = _ask(job, folder, model.layers)
+    if np.array_equal(said.argmax(axis=1), model.val.argmax(axis=1)):
+        return evaluation
+    evaluation = _evaluation(job, said)
+    _write_judgement(job, evaluation, said)
+    sure_from = evaluate.sure_threshold(said, job.truth("val"))
+    bundle.write_info(folder, replace(info, metrics=evaluation.to_json(), sure_from=sure_from))
+    _tell_result(job, model, evaluation)
+    return evaluation
+
+
+def _ask(job: Job, folder: Path, layers: Layers) -> np.ndarray:
+    """Returns what a bundle says of the photos set aside, float32 [n, classes]."""
+    path = folder / bundle.TRUNK  # in no cache, so it names no space
+    trunk = TrunkFile(path=path, space="", size=job.spec.size, weights_sha256="")
+    network = looking.open_trunks(trunk)
+    batches = looking.in_threads(
+        job.keys("val"), lambda key: network.embed(job.load(key)[None]), lambda: False
+    )
+    return probabilities(np.concatenate([row for batch in batches for row in batch]), layers)
+
+
+def _add_keras_model(job: Job, model: Model) -> Agreement:
+    folder = job.folder / BUNDLE
     if model.network is not None:
         whole = model.network.whole
-        bundle.write_tuned(folder, info, whole, model.layers, job.workspace)
         return bundle.add_tuned_keras_model(folder, whole, job.workspace, job.keys("val"), job.load)
     assert job.weights is not None  # a network that is as it was has weights
     return bundle.add_keras_model(

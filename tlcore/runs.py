@@ -14,17 +14,22 @@ from typing import Any
 
 import coolname
 
-from tlcore import events
+from tlcore import checkpoint, events
 from tlcore.config import TrainConfig
 from tlcore.errors import RunError, TLError
 from tlcore.work import Queue, Work
 from tlcore.workspace import Workspace, new_id, storage_errors, write_atomic
 
-CHECKPOINT = "checkpoint.npz"
 _TRASH = ".trash"
 _TRASH_SECONDS = 24 * 3600
 _MAX_NAME = 60
 _NEWEST_LOGS = 8
+# Stages that hold more at once, the more photos there are in a step.
+_BATCHES: Mapping[str, str] = {
+    "train": "batch_size",
+    "views": "batch_size",
+    "tune": "tail.batch_size",
+}
 _LIBRARIES = ("keras", "numpy", "pillow", "ai-edge-litert")
 
 
@@ -352,8 +357,9 @@ def enqueue(run: Run, *, offer: bool = True, resume: bool = False) -> None:
     if run.events() and run.status().is_active and (run.is_held() or is_waiting):
         raise RunError(f"{run.name} is already under way.", hint="Wait for it, or stop it.")
     (run.folder / "stop").unlink(missing_ok=True)
+    checkpoint.forget_half_written(run.folder)
     if not resume:
-        (run.folder / CHECKPOINT).unlink(missing_ok=True)
+        checkpoint.forget(run.folder)
     run.log.append(events.Queued(resume=resume))
     if offer:
         mark_queued(run)
@@ -372,17 +378,40 @@ def request_stop(run: Run) -> None:
         run.log.append(events.Cancelled())
 
 
-def fail_orphans(workspace: Workspace, *, kind: str, message: str, hint: str) -> list[Run]:
+def fail_orphans(
+    workspace: Workspace, *, kind: str, message: str, hint: str, ran_out: bool = False
+) -> list[Run]:
     """Marks runs as failed that no living process works on although they had begun.
+
+    Args:
+        workspace: Where they are.
+        kind, message, hint: As in `Failed`.
+        ran_out: Whether memory may have run out, so that smaller batches are offered.
 
     Returns:
         The runs it marked.
     """
-    return [
-        run
-        for run in list_runs(workspace)
-        if run.fail_if_orphaned(kind=kind, message=message, hint=hint)
-    ]
+    marked = []
+    for run in list_runs(workspace):
+        offer = smaller_batch(run) if ran_out else {}
+        if run.fail_if_orphaned(kind=kind, message=message, hint=hint, offer=offer):
+            checkpoint.forget_half_written(run.folder)
+            marked.append(run)
+    return marked
+
+
+def smaller_batch(run: Run) -> dict[str, Any]:
+    """Returns what to offer where memory ran out: half the photos a step, of the phase at work.
+
+    Returns:
+        As `Failed.offer` has it; empty where smaller batches would not help.
+    """
+    setting = _BATCHES.get(run.status().stage or "")
+    if setting is None:
+        return {}
+    part = run.config.tail if setting.startswith("tail.") else run.config
+    size = part.batch_size
+    return {"setting": setting, "value": size // 2} if size > 1 else {}
 
 
 def requeue_forgotten(workspace: Workspace) -> None:

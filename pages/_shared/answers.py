@@ -109,27 +109,31 @@ def ask(run: Run, photos: Sequence[Brought]) -> list[Answer]:
     Raises:
         BundleError: The model is damaged or not trusted.
     """
-    known: dict[tuple[str, str], Answer] = st.session_state.get(state.ANSWERS, {})
-    wanted = [(run.id, photo.key) for photo in photos]
+    known: dict[tuple[str, str, int], Answer] = st.session_state.get(state.ANSWERS, {})
+    version = _version(run)
+    wanted = [(run.id, photo.key, version) for photo in photos]
     missing = [photo for key, photo in zip(wanted, photos, strict=True) if key not in known]
     if missing:
-        predictor = _predictor(run)
+        predictor = _opened(str(run.bundle), version)
         bar = st.progress(0.0, "Looking at the photos")
         for done, photo in enumerate(missing, 1):
-            known[run.id, photo.key] = _answer(predictor, photo)
+            known[run.id, photo.key, version] = _answer(predictor, photo)
             bar.progress(done / len(missing), f"{count(done)} of {count(len(missing))}")
         bar.empty()
     st.session_state[state.ANSWERS] = {key: known[key] for key in wanted}
     return [known[key] for key in wanted]
 
 
-def _predictor(run: Run) -> Predictor:
-    changed = (run.bundle / bundle.TRUNK).stat().st_mtime_ns if run.bundle.is_dir() else 0
-    return _opened(str(run.bundle), changed)
+def _version(run: Run) -> int:
+    """Tells apart the models that a run had: one that went on has another."""
+    try:
+        return (run.bundle / bundle.HEAD).stat().st_mtime_ns
+    except OSError:
+        return 0
 
 
 @st.cache_resource(max_entries=1, show_spinner=False)
-def _opened(folder: str, changed: int) -> Predictor:  # noqa: ARG001  the cache's key
+def _opened(folder: str, version: int) -> Predictor:  # noqa: ARG001  the cache's key
     return Predictor(Path(folder), state.workspace())
 
 

@@ -103,6 +103,8 @@ def is_packed(run: Run) -> bool:
 def _no_model(run: Run, status: RunStatus) -> None:
     if status.is_active:
         words = f"{plain(run.name)} is still at work. Its model can be used in a moment."
+    elif status.has_model:
+        words = f"{plain(run.name)} ended while its model was packed. Let it go on, and it is."
     else:
         words = f"{plain(run.name)} ended before it had a model."
     lead(words)
