@@ -24,6 +24,7 @@ from tlcore.worker import (
     Worker,
     active_lock,
     is_held,
+    is_training,
     read_states,
     supervisor_lock,
 )
@@ -245,6 +246,16 @@ def test_states_of_the_dead_and_damaged_ones_are_forgotten(tmp_path: Path) -> No
         assert not path.exists()
     state_file(workspace, living)
     assert read_states(workspace) == {ours.pid: "idle"}
+
+
+def test_a_run_trains_while_it_waits_and_while_a_worker_is_at_it(tmp_path: Path) -> None:
+    workspace, ours = Workspace(tmp_path), psutil.Process()
+    assert not is_training(workspace)
+    living = {"pid": ours.pid, "created": ours.create_time()}
+    state_file(workspace, living | {"state": "idle"})
+    assert not is_training(workspace)
+    state_file(workspace, living | {"state": "working"})
+    assert is_training(workspace)
 
 
 def test_the_end_of_a_worker_is_said_in_words() -> None:

@@ -12,7 +12,6 @@ import argparse
 import contextlib
 import json
 import os
-import shutil
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -21,15 +20,26 @@ from typing import Any, cast
 
 from filelock import Timeout
 
-from tlcore import cleaned, dataset, examine, jobs, rehearsal, runs, versions, worker
+from tlcore import backbones, cleaned, dataset, examine, jobs, rehearsal, versions, worker
 from tlcore.archive import CutArchive, Skipped
 from tlcore.backbones import own
 from tlcore.errors import TLError
-from tlcore.events import Cancelled, Event, Failed, Finished, JobStage, StageMoved, Started, TakenIn
+from tlcore.events import Cancelled, Event, Failed, Finished, Stage, StageMoved, Started, TakenIn
 from tlcore.executors import describe_crash, log_traceback
-from tlcore.jobs import Adoption, Examination, Export, Intake, Job, RateSearch, Request, SafetyTest
+from tlcore.jobs import (
+    Adoption,
+    Examination,
+    Export,
+    Intake,
+    Job,
+    Preparation,
+    RateSearch,
+    Request,
+    SafetyTest,
+)
 from tlcore.layout import Unplaced
 from tlcore.manifest import Manifest, Photo
+from tlcore.work import Death
 from tlcore.workspace import Workspace, write_atomic
 
 _REPORT_SECONDS = 0.25
@@ -55,7 +65,7 @@ class Progress:
         if stage == self._stage and done < total and now < self._next:
             return
         self._stage, self._next = stage, now + _REPORT_SECONDS
-        self._record(StageMoved(stage=cast(JobStage, stage), done=done, total=total))
+        self._record(StageMoved(stage=cast(Stage, stage), done=done, total=total))
 
 
 def perform(job: Job) -> None:
@@ -75,19 +85,25 @@ def _perform(job: Job) -> None:
         _WORK[type(job.request)](job, job.request)
     except dataset.Stopped:
         job.log.append(Cancelled())
-        _drop_uploads(job)
+        jobs.drop_uploads(job)
     except TLError as error:
         offer = _offer(error)
         job.log.append(Failed(kind="error", message=error.message, hint=error.hint, offer=offer))
-        if not offer:
-            _drop_uploads(job)
+        # A network that was refused may be taken with another scaling.
+        if not offer and not isinstance(job.request, Adoption):
+            jobs.drop_uploads(job)
     except BaseException as error:  # whatever it was, the page must hear of it
         log_traceback(job.folder / "worker.log")
-        job.log.append(describe_crash(error))
+        job.log.append(Failed(**jobs.in_own_words(job, _death(error))))
         raise
     else:
         job.log.append(Finished(seconds={"total": round(time.perf_counter() - start, 4)}))
-        _drop_uploads(job)
+        jobs.drop_uploads(job)
+
+
+def _death(error: BaseException) -> Death:
+    crash = describe_crash(error)
+    return {"kind": crash.kind, "message": crash.message, "hint": crash.hint}
 
 
 def _take_in(job: Job, request: Intake) -> None:
@@ -149,7 +165,7 @@ def _examine(job: Job, request: Examination) -> None:
         job.workspace,
         on_progress=Progress(job.log.append),
         should_stop=job.wants_stop,
-        is_busy=lambda: _is_training(job.workspace),
+        is_busy=lambda: worker.is_training(job.workspace),
     )
     if found is None:
         raise dataset.Stopped
@@ -168,39 +184,55 @@ def _export(job: Job, request: Export) -> None:
 
 
 def _test_safety(job: Job, request: SafetyTest) -> None:
-    told = Progress(job.log.append)
+    _wait_for_turn(job)
     found = rehearsal.check_variation(
         dataset.load_manifest(job.workspace, request.dataset_id, request.version),
         request.augment,
         job.workspace,
-        on_progress=_after_training(job, lambda done, total: told("look", done, total)),
+        on_progress=_between_trainings(job),
         should_stop=job.wants_stop,
     )
     if found is None:
         raise dataset.Stopped
-    _keep(job, [{"sentence": one.sentence, "transform": one.transform} for one in found])
+    _keep(job, found.to_json())
 
 
-def _after_training(
-    job: Job, on_progress: Callable[[int, int], None]
-) -> Callable[[int, int], None]:
-    """Lets a job stand still while a run works."""
+def _wait_for_turn(job: Job) -> None:
+    """Waits until no run works.
 
-    def tell(done: int, total: int) -> None:
-        on_progress(done, total)
-        while _is_training(job.workspace) and not job.wants_stop():
-            time.sleep(_STANDSTILL_SECONDS)
+    Raises:
+        Stopped: The person did not want to wait.
+    """
+    _stand_still(job)
+    if job.wants_stop():
+        raise dataset.Stopped
 
-    return tell
+
+def _stand_still(job: Job) -> None:
+    """Lets a job wait while a run works or is in line: what both need, the run computes."""
+    while worker.is_training(job.workspace) and not job.wants_stop():
+        time.sleep(_STANDSTILL_SECONDS)
+
+
+def _between_trainings(job: Job) -> Callable[[str, int, int], None]:
+    """Tells how far a job is, and lets it stand still while a run works."""
+    tell = Progress(job.log.append)
+
+    def told(stage: str, done: int, total: int) -> None:
+        tell(stage, done, total)
+        if stage == "look":  # a download computes nothing
+            _stand_still(job)
+
+    return told
 
 
 def _search_rate(job: Job, request: RateSearch) -> None:
-    told = Progress(job.log.append)
+    _wait_for_turn(job)
     found = rehearsal.find_learning_rate(
         dataset.load_manifest(job.workspace, request.dataset_id, request.version),
         request.config,
         job.workspace,
-        on_progress=lambda done, total: told("look", done, total),
+        on_progress=_between_trainings(job),
         should_stop=job.wants_stop,
     )
     if found is None:
@@ -213,7 +245,14 @@ def _adopt(job: Job, request: Adoption) -> None:
     spec = own.adopt(
         Path(request.path), job.workspace, scaling=request.scaling, title=request.title
     )
-    _keep(job, {"name": spec.name, "title": spec.title})
+    _keep(job, {"name": spec.name, "title": spec.title, "scaling": spec.scaling})
+
+
+def _prepare(job: Job, request: Preparation) -> None:
+    Progress(job.log.append)("prepare", 0, 0)
+    _wait_for_turn(job)
+    spec = backbones.find(request.backbone, job.workspace)
+    rehearsal.prepare(spec, backbones.locate(spec), job.workspace)
 
 
 def _keep(job: Job, found: object) -> None:
@@ -227,12 +266,8 @@ _WORK: Mapping[type[Request], Callable[[Job, Any], None]] = {
     SafetyTest: _test_safety,
     RateSearch: _search_rate,
     Adoption: _adopt,
+    Preparation: _prepare,
 }
-
-
-def _is_training(workspace: Workspace) -> bool:
-    """Tells whether a run works or waits: it comes first, and computes what both need."""
-    return bool(runs.queued_ids(workspace)) or "working" in worker.read_states(workspace).values()
 
 
 def _offer(error: TLError) -> dict[str, object]:
@@ -243,10 +278,6 @@ def _offer(error: TLError) -> dict[str, object]:
         reading = error.proposal
         return {"reading": reading.key, "said": reading.said, "classes": dict(reading.classes)}
     return {}
-
-
-def _drop_uploads(job: Job) -> None:
-    shutil.rmtree(job.uploads, ignore_errors=True)
 
 
 def main(argv: list[str] | None = None) -> int:

@@ -2,7 +2,8 @@
 
 An intake takes photos in, an examination looks for what is wrong with them, an export makes a zip
 of them; settings are tried out, and a network of the person's own is checked. They go on when the
-tab is closed, can be stopped, and leave nothing half-made. A training need not wait for them.
+tab is closed, can be stopped, and leave nothing half-made. A training need not wait for them; those
+that compute much stand still while one works.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ from tlcore.backbones.table import Scaling
 from tlcore.config import TrainConfig
 from tlcore.errors import RunError, TLError
 from tlcore.manifest import Manifest, SplitConfig
-from tlcore.work import Queue, Work
+from tlcore.work import Death, Queue, Work
 from tlcore.workspace import Workspace, is_id, new_id, storage_errors, write_atomic
 
 Conflict = Literal["skip", "keep_both", "replace"]
 _KEPT_SECONDS = 24 * 3600.0
 _UPLOADS = "upload"
 _REQUEST = "request.json"
+_SUPERSEDED = "superseded"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +48,7 @@ class Intake:
     """
 
     kind: ClassVar[str] = "intake"
+    gives_way: ClassVar[bool] = False
     sources: Sequence[str]
     name: str = ""
     split: SplitConfig = field(default_factory=SplitConfig)
@@ -68,6 +71,7 @@ class Examination:
     """
 
     kind: ClassVar[str] = "examination"
+    gives_way: ClassVar[bool] = True
     dataset_id: str
     version: int
 
@@ -86,6 +90,7 @@ class Export:
     """
 
     kind: ClassVar[str] = "export"
+    gives_way: ClassVar[bool] = False
     dataset_id: str
     version: int
     layout: Literal["class", "split/class"] = "class"
@@ -105,6 +110,7 @@ class SafetyTest:
     """
 
     kind: ClassVar[str] = "safety"
+    gives_way: ClassVar[bool] = True
     dataset_id: str
     version: int
     augment: AugmentConfig
@@ -124,6 +130,7 @@ class RateSearch:
     """
 
     kind: ClassVar[str] = "rate"
+    gives_way: ClassVar[bool] = True
     dataset_id: str
     version: int
     config: TrainConfig
@@ -144,6 +151,7 @@ class Adoption:
     """
 
     kind: ClassVar[str] = "adoption"
+    gives_way: ClassVar[bool] = False
     path: str
     scaling: Scaling | None = None
     title: str = ""
@@ -153,9 +161,58 @@ class Adoption:
         return cls(**values)
 
 
-Request = Intake | Examination | Export | SafetyTest | RateSearch | Adoption
+@dataclass(frozen=True, kw_only=True)
+class Preparation:
+    """Asks for a network to be made ready before anybody chooses it, and how fast it is here.
+
+    Attributes:
+        backbone: Its name.
+    """
+
+    kind: ClassVar[str] = "preparation"
+    gives_way: ClassVar[bool] = True
+    backbone: str
+
+    @classmethod
+    def from_json(cls, values: Mapping[str, Any]) -> Self:
+        return cls(**values)
+
+
+# `gives_way` tells which of them stand still while a training works.
+Request = Intake | Examination | Export | SafetyTest | RateSearch | Adoption | Preparation
 _KINDS: Mapping[str, type[Request]] = {
-    kind.kind: kind for kind in (Intake, Examination, Export, SafetyTest, RateSearch, Adoption)
+    kind.kind: kind
+    for kind in (Intake, Examination, Export, SafetyTest, RateSearch, Adoption, Preparation)
+}
+
+
+# What the program of a job does, and what a person may do when it died.
+_WORDS: Mapping[type[Request], tuple[str, str]] = {
+    Intake: (
+        "program that read the photos",
+        "Bring the photos again; nothing half-made was left behind.",
+    ),
+    Export: ("program that made the zip", "Make the zip again; the photos are untouched."),
+    Examination: (
+        "program that examined the photos",
+        "Nothing was lost. Look again; what was measured is remembered.",
+    ),
+    SafetyTest: (
+        "program that tried the copies",
+        "Nothing was lost. Try it again, or train without it.",
+    ),
+    RateSearch: (
+        "program that looked for a learning rate",
+        "Nothing was lost. Look again; what was seen is remembered.",
+    ),
+    Adoption: (
+        "program that looked into the network",
+        "Add the file again; it was not taken.",
+    ),
+    Preparation: (
+        "program that made a network ready",
+        "Nothing was lost; the first run with it does it.",
+    ),
 }
 
 
@@ -182,6 +239,12 @@ class Job(Work):
     def uploads(self) -> Path:
         """The folder for files that were uploaded for this job; it goes when they are taken in."""
         return self.folder / _UPLOADS
+
+    @property
+    def was_superseded(self) -> bool:
+        """Whether it was stopped because another one took its place, not by a person."""
+        is_marked = (self.folder / _SUPERSEDED).exists()
+        return is_marked and self.status().state == "cancelled"
 
     @property
     def findings(self) -> Path:
@@ -231,8 +294,9 @@ def load(workspace: Workspace, job_id: str) -> Job:
         created = float(values["created"])
     except (TLError, OSError, ValueError, LookupError, TypeError, AttributeError) as error:
         raise RunError(
-            f"There is no intake with the id {job_id[:40]!r}.",
-            hint="It may be done long since. Bring the photos again, or open them from a run.",
+            f"There is no work with the id {job_id[:40]!r} here any more.",
+            hint="What was done is kept for a day. Ask for it again; photos that were taken in are "
+            "in the list of runs.",
         ) from error
     return Job(workspace=workspace, id=job_id, request=request, created=created)
 
@@ -256,6 +320,7 @@ def enqueue(job: Job) -> None:
     """Asks for a job to be done, now or again."""
     with storage_errors(job.folder):
         (job.folder / "stop").unlink(missing_ok=True)
+        (job.folder / _SUPERSEDED).unlink(missing_ok=True)
     job.log.append(events.Queued())
     queue(job.workspace).add(job.id)
 
@@ -268,6 +333,11 @@ def request_stop(job: Job) -> None:
     if job.status().state == "queued" and not job.is_held():
         queue(job.workspace).remove(job.id)
         job.log.append(events.Cancelled())
+
+
+def drop_uploads(job: Job) -> None:
+    """Deletes the files that were uploaded for a job."""
+    shutil.rmtree(job.uploads, ignore_errors=True)
 
 
 def again(job: Job, request: Intake) -> Job:
@@ -309,6 +379,9 @@ def examine_soon(manifest: Manifest, workspace: Workspace) -> Job:
 def only(wanted: Request, workspace: Workspace, is_alike: Callable[[Request], bool]) -> Job:
     """Returns the newest job that asks for just this, begun if there was none.
 
+    One that another job superseded is begun again. Ask once for each new question, and `find` the
+    job from then on: two who ask for different things over and over would stop each other for ever.
+
     Args:
         wanted: What is asked for.
         workspace: Where it is done.
@@ -322,14 +395,30 @@ def only(wanted: Request, workspace: Workspace, is_alike: Callable[[Request], bo
         if job.request == wanted:
             found = job
         elif is_alike(job.request) and job.status().is_active:
+            write_atomic(job.folder / _SUPERSEDED, b"")
             request_stop(job)
-    return found or start(workspace, wanted)
+    if found is None:
+        return start(workspace, wanted)
+    if found.was_superseded:
+        enqueue(found)
+    return found
 
 
 def find(workspace: Workspace, request: Request) -> Job | None:
     """Returns the newest job that asks for just this, whatever became of it."""
     alike = [job for job in list_jobs(workspace) if job.request == request]
     return alike[-1] if alike else None
+
+
+def in_own_words(job: Job, death: Death) -> Death:
+    """Says why the process of a job ended, in words that were made for trainings."""
+    program, hint = _WORDS[type(job.request)]
+    message = death["message"].replace("training program", program)
+    return {
+        "kind": death["kind"],
+        "message": message.replace("the run was", "it was"),
+        "hint": death["hint"] if death["kind"] == "bug" else hint,
+    }
 
 
 def forget_old(workspace: Workspace) -> None:

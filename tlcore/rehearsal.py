@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from tlcore import backbones, finder, looking
+from tlcore import backbones, finder, hardware, looking
 from tlcore.augment import AugmentConfig
-from tlcore.augment.safety import Finding, check_safety, place_features
-from tlcore.backbones import BackboneSpec, Trunk, TrunkFile
+from tlcore.augment.safety import Verdict, check_safety, place_features
+from tlcore.backbones import BackboneSpec, DownloadStopped, Trunk, TrunkFile, speed
 from tlcore.config import DEFAULT_BACKBONE, TrainConfig
 from tlcore.dataset import Manifest
 from tlcore.decoded import DecodedCache
@@ -17,32 +18,37 @@ from tlcore.head import HeadData
 from tlcore.manifest import Split
 from tlcore.workspace import Workspace
 
+# Told "prepare" with the megabytes of a download (0 of 0 where there is none), or "look" with
+# passes or photos: how many are done, and of how many.
+OnProgress = Callable[[str, int, int], None]
+
 
 def check_variation(
     manifest: Manifest,
     config: AugmentConfig,
     workspace: Workspace,
     *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
-) -> tuple[Finding, ...] | None:
+) -> Verdict | None:
     """Looks for classes that varied photos turn into each other, with the default network.
 
     Args:
         manifest: The photos; those to learn from are tried.
         config: How copies may differ.
         workspace: Has the caches.
-        on_progress: Called with (done, total) passes.
+        on_progress: Called with "prepare", then with "look" and passes.
         should_stop: Asked after each batch.
 
     Returns:
-        What was found, the worst first; None if it was stopped.
+        What was tried and found; None if it was stopped.
 
     Raises:
         TLError: A photo has gone, or the network is missing.
     """
+    on_progress("prepare", 0, 0)
     spec = backbones.find(DEFAULT_BACKBONE)
-    trunk = Trunk(_converted(spec, workspace).path)
+    trunk = Trunk(prepare(spec, backbones.locate(spec), workspace).path)
     photos = manifest.subset("train")
 
     def embed(batch: list[np.ndarray]) -> np.ndarray:
@@ -54,9 +60,9 @@ def check_variation(
         _truth(manifest, "train"),
         manifest.classes,
         config,
-        load=looking.loader(workspace, manifest.id, DecodedCache(workspace, spec.size)),
+        load=_loader(manifest, spec, workspace),
         embed=embed,
-        on_progress=on_progress,
+        on_progress=lambda done, total: on_progress("look", done, total),
         should_stop=should_stop,
     )
 
@@ -66,7 +72,7 @@ def find_learning_rate(
     config: TrainConfig,
     workspace: Workspace,
     *,
-    on_progress: Callable[[int, int], None] = lambda done, total: None,
+    on_progress: OnProgress = lambda stage, done, total: None,
     should_stop: Callable[[], bool] = lambda: False,
 ) -> finder.Finding | None:
     """Finds a learning rate for the head of a run; imports TensorFlow.
@@ -75,8 +81,8 @@ def find_learning_rate(
         manifest: The photos.
         config: The settings of the run.
         workspace: Has the caches.
-        on_progress: Called with (done, total) photos looked at.
-        should_stop: Asked after each batch.
+        on_progress: Called with "prepare" and megabytes, then with "look" and photos.
+        should_stop: Asked while a network is downloaded, and after each batch.
 
     Returns:
         What was found; None if it was stopped.
@@ -85,14 +91,24 @@ def find_learning_rate(
         TLError: A photo has gone, or the network is missing.
     """
     spec = backbones.find(config.backbone, workspace)
-    weights = backbones.locate(spec, config.weights)
+    try:
+        weights = backbones.locate(
+            spec,
+            config.weights,
+            on_progress=lambda done, total: on_progress("prepare", *megabytes(done, total)),
+            should_stop=should_stop,
+        )
+    except DownloadStopped:
+        return None
+    on_progress("prepare", 0, 0)
+    hardware.gpu()  # before TensorFlow takes the whole card, beside a training
     photos = [*manifest.subset("train"), *manifest.subset("val")]
     extraction = looking.look(
         [photo.sha256 for photo in photos],
-        backbones.convert(spec, weights, workspace),
+        prepare(spec, weights, workspace),
         workspace,
-        looking.loader(workspace, manifest.id, DecodedCache(workspace, spec.size)),
-        on_progress=lambda done, total, remembered: on_progress(done, total),
+        _loader(manifest, spec, workspace),
+        on_progress=lambda done, total, remembered: on_progress("look", done, total),
         should_stop=should_stop,
     )
     if extraction is None:
@@ -108,12 +124,42 @@ def find_learning_rate(
     return finder.find(data, config)
 
 
-def _converted(spec: BackboneSpec, workspace: Workspace) -> TrunkFile:
-    """Returns the trunk; converting one imports TensorFlow, so it is not asked for in vain."""
-    file = backbones.trunk_file(spec, backbones.locate(spec), workspace)
-    if backbones.is_converted(file, workspace):
-        return file
-    return backbones.convert(spec, backbones.locate(spec), workspace)
+def megabytes(done: int, total: int) -> tuple[int, int]:
+    """Returns the progress of a download in whole megabytes, the total never 0."""
+    return round(done / 1e6), max(1, round(total / 1e6))
+
+
+def prepare(spec: BackboneSpec, weights: Path, workspace: Workspace) -> TrunkFile:
+    """Returns a network converted, and sees to it that its speed on this computer is known.
+
+    Imports TensorFlow where it must be converted.
+
+    Raises:
+        WeightsError: The weights do not fit the network.
+        StorageError: The cache cannot be written.
+    """
+    file = backbones.trunk_file(spec, weights, workspace)
+    if not backbones.is_converted(file, workspace):
+        hardware.gpu()
+        backbones.convert(spec, weights, workspace)
+    if speed.milliseconds(spec, workspace) is None:
+        speed.measure(spec, file, workspace)
+    return file
+
+
+def _loader(
+    manifest: Manifest, spec: BackboneSpec, workspace: Workspace
+) -> Callable[[str], np.ndarray]:
+    """Returns a function that gives a photo, and keeps the small copy that it had to make."""
+    decoded = DecodedCache(workspace, spec.size)
+    load = looking.loader(workspace, manifest.id, decoded)
+
+    def kept(sha256: str) -> np.ndarray:
+        pixels = load(sha256)
+        decoded.put(sha256, pixels)
+        return pixels
+
+    return kept
 
 
 def _truth(manifest: Manifest, split: Split) -> np.ndarray:

@@ -10,17 +10,19 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from filelock import Timeout
 
-from tlcore import jobs, runs
+from tlcore import backbones, jobs, runs
+from tlcore.backbones import speed
 from tlcore.errors import TLError
 from tlcore.events import Failed
 from tlcore.jobs import Job
+from tlcore.work import Death
 from tlcore.worker import (
     KILLED,
     Patience,
@@ -38,23 +40,25 @@ _ROUND_SECONDS = 30.0
 _FIRST_DELAY_SECONDS, _LONGEST_DELAY_SECONDS = 1.0, 60.0
 _LOG_BYTES = 5 * 10**6
 _MOST_JOBS = 2
+# So long must nobody want anything before another network is made ready.
+_QUIET_SECONDS = 60.0
+_SIGKILL = int(getattr(signal, "SIGKILL", 9))
 _PROJECT = Path(__file__).parent.parent
-_JOB_HINTS = {
-    jobs.Intake: "Bring the photos again; nothing half-made was left behind.",
-    jobs.Export: "Make the zip again; the photos are untouched.",
-    jobs.Examination: "Nothing was lost. Look again; what was measured is remembered.",
-    jobs.SafetyTest: "Nothing was lost. Try it again, or train without it.",
-    jobs.RateSearch: "Nothing was lost. Look again; what was seen is remembered.",
-    jobs.Adoption: "Add the file again; it was not taken.",
-}
 
 
 @dataclass(frozen=True, kw_only=True)
 class _JobProcess:
-    """A process that does a job, and the marks in the queue that it was started for."""
+    """A process that does a job.
+
+    Attributes:
+        child: The process.
+        marks: Those in the queue that it was started for.
+        gives_way: Whether it stands still while a training works.
+    """
 
     child: subprocess.Popen[bytes]
     marks: Sequence[Path]
+    gives_way: bool
 
 
 class Supervisor:
@@ -79,6 +83,7 @@ class Supervisor:
         self._delay, self._not_before = _FIRST_DELAY_SECONDS, 0.0
         self._left_idle = False
         self._next_round = 0.0
+        self._quiet_since: float | None = None
 
     def start(self) -> None:
         """Begins to look after the worker."""
@@ -129,7 +134,22 @@ class Supervisor:
             runs.fail_orphans(self._workspace, **KILLED)
             self._fail_orphaned_jobs()
             jobs.forget_old(self._workspace)
+            self._use_the_quiet()
             self._next_round = time.monotonic() + _ROUND_SECONDS
+
+    def _use_the_quiet(self) -> None:
+        """Lets one more packaged network be made ready, where nobody wanted anything for long.
+
+        Its process stands still for a run and has less of the processor: nobody waits for it.
+        """
+        states = set(read_states(self._workspace).values())
+        is_quiet = states == {"idle"} and not self._jobs
+        if not is_quiet or runs.queued_ids(self._workspace):
+            self._quiet_since = None
+            return
+        self._quiet_since = self._quiet_since or time.monotonic()
+        if time.monotonic() - self._quiet_since >= _QUIET_SECONDS:
+            prepare_another(self._workspace)
 
     def _is_in_charge(self) -> bool:
         if self._lock.is_locked:
@@ -148,7 +168,9 @@ class Supervisor:
             if child.returncode == 0:
                 self._delay = _FIRST_DELAY_SECONDS
                 continue
-            if runs.fail_orphans(self._workspace, **describe_exit(child.returncode)):
+            ran_out = child.returncode == -_SIGKILL
+            words = describe_exit(child.returncode)
+            if runs.fail_orphans(self._workspace, **words, ran_out=ran_out):
                 self._delay = _FIRST_DELAY_SECONDS
             self._not_before = time.monotonic() + self._delay
             self._delay = min(2 * self._delay, _LONGEST_DELAY_SECONDS)
@@ -179,7 +201,7 @@ class Supervisor:
                 self._fail_if_dead(jobs.load(self._workspace, job_id), process.child.returncode)
 
     def _fail_if_dead(self, job: Job, code: int) -> None:
-        words = _job_words(job, describe_exit(code))
+        words = jobs.in_own_words(job, describe_exit(code))
         has_ended = job.fail_if_orphaned(**words) or not job.status().is_active
         # A mark that is there now means that it was asked for again.
         if not has_ended and not jobs.queue(self._workspace).marks(job.id):
@@ -188,7 +210,11 @@ class Supervisor:
             job.log.append(failed)
 
     def _provide_jobs(self) -> None:
-        """Starts waiting jobs, the oldest first: some intakes, and one examination at a time."""
+        """Starts waiting jobs, the oldest first.
+
+        One at a time of those that stand still while a training works: they may for hours, and the
+        others must not wait for them.
+        """
         for job_id in jobs.queue(self._workspace).ids():
             if len(self._jobs) >= _MOST_JOBS:
                 return
@@ -201,23 +227,18 @@ class Supervisor:
         except TLError:
             jobs.queue(self._workspace).remove(job_id)
             return
-        is_examination = isinstance(job.request, jobs.Examination)
-        if is_examination and any(map(self._is_examination, self._jobs)):
+        if job.request.gives_way and any(process.gives_way for process in self._jobs.values()):
             return
+        self._quiet_since = None
         marks = jobs.queue(self._workspace).marks(job_id)
         with (job.folder / "worker.log").open("ab") as log:
             child = self._started("tlcore.job_process", [job_id], log)
-        self._jobs[job_id] = _JobProcess(child=child, marks=marks)
-
-    def _is_examination(self, job_id: str) -> bool:
-        with contextlib.suppress(TLError):
-            return isinstance(jobs.load(self._workspace, job_id).request, jobs.Examination)
-        return False
+        self._jobs[job_id] = _JobProcess(child=child, marks=marks, gives_way=job.request.gives_way)
 
     def _fail_orphaned_jobs(self) -> None:
         for job in jobs.list_jobs(self._workspace):
             if job.id not in self._jobs:
-                job.fail_if_orphaned(**_job_words(job, KILLED))
+                job.fail_if_orphaned(**jobs.in_own_words(job, KILLED))
 
     def _spawn(self) -> None:
         self._left_idle = False
@@ -255,24 +276,31 @@ def _own_group() -> dict[str, Any]:
     return {"start_new_session": True}
 
 
-def _job_words(job: Job, words: Mapping[str, str]) -> dict[str, str]:
-    message = words["message"].replace("training program", "program that looked at the photos")
-    return {
-        "kind": words["kind"],
-        "message": message.replace("the run was", "it was"),
-        "hint": _JOB_HINTS[type(job.request)],
-    }
+def prepare_another(workspace: Workspace) -> None:
+    """Asks for the first packaged network that nobody has measured here to be made ready.
+
+    One that was asked for before is left alone: its first run will say what is wrong with it.
+
+    Raises:
+        StorageError: The workspace cannot be written.
+    """
+    for spec in backbones.BACKBONES.values():
+        wanted = jobs.Preparation(backbone=spec.name)
+        is_known = speed.milliseconds(spec, workspace) is not None
+        if spec.origin == "package" and not is_known and jobs.find(workspace, wanted) is None:
+            jobs.start(workspace, wanted)
+            return
 
 
-def describe_exit(code: int) -> dict[str, str]:
+def describe_exit(code: int) -> Death:
     """Says in plain words why a worker process ended, as arguments of `runs.fail_orphans`."""
-    if code == -getattr(signal, "SIGKILL", 9):
+    if code == -_SIGKILL:
         return {
             "kind": "killed",
             "message": "The training program was killed (signal 9), most often because the "
             "computer ran out of memory.",
-            "hint": "Close other programs, then start it again; the photos already looked at are "
-            "remembered.",
+            "hint": "Close other programs, then go on with it or start it again; the photos "
+            "already looked at are remembered.",
         }
     name = signal.Signals(-code).name if code < 0 else f"exit code {code}"
     return KILLED | {"message": f"The training program ended before the run was done ({name})."}

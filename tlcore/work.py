@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypedDict
 
 from filelock import FileLock, Timeout
 
@@ -17,6 +17,14 @@ from tlcore.workspace import storage_errors, write_atomic
 # Nanoseconds between marks that are moved, room for twenty moves into the same gap.
 _ROOM = 1_000_000
 _DIGITS = 20
+
+
+class Death(TypedDict):
+    """Why a process ended, as arguments of `Work.fail_if_orphaned`."""
+
+    kind: str
+    message: str
+    hint: str
 
 
 class HasFolder(Protocol):
@@ -66,12 +74,15 @@ class Work(HasFolder):
         """Leaves the sign that `wants_stop` looks for."""
         write_atomic(self.folder / "stop", b"")
 
-    def fail_if_orphaned(self, *, kind: str, message: str, hint: str) -> bool:
+    def fail_if_orphaned(
+        self, *, kind: str, message: str, hint: str, offer: Mapping[str, Any] | None = None
+    ) -> bool:
         """Marks work as failed that had begun and that no living process does; True if it did."""
         # The third look is needed: the process may have ended the work between the first two.
         if not (self._is_running() and not self.is_held() and self._is_running()):
             return False
-        self.log.append(events.Failed(kind=kind, message=message, hint=hint))
+        failed = events.Failed(kind=kind, message=message, hint=hint, offer=offer or {})
+        self.log.append(failed)
         return True
 
     def _is_running(self) -> bool:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import functools
 import gc
 import json
 import os
@@ -27,6 +28,7 @@ from filelock import FileLock, Timeout
 from tlcore import hardware, runs
 from tlcore.config import DEFAULT_BACKBONE, TrainConfig
 from tlcore.errors import TLError
+from tlcore.work import Death
 from tlcore.workspace import Workspace, write_atomic
 
 if TYPE_CHECKING:
@@ -88,6 +90,11 @@ def read_states(workspace: Workspace) -> dict[int, WorkerState]:
     return states
 
 
+def is_training(workspace: Workspace) -> bool:
+    """Tells whether a run works or waits for a worker."""
+    return bool(runs.queued_ids(workspace)) or "working" in read_states(workspace).values()
+
+
 @dataclass(frozen=True, kw_only=True)
 class Patience:
     """How long a worker goes on.
@@ -126,10 +133,9 @@ class Worker:
         """Works until it is idle for long, alone, or replaced by its successor."""
         with self._announced():
             self._say("importing")
-            # Before anything is computed: a graphics card cannot be told later how to use memory.
+            import_heavy()
             with contextlib.suppress(TLError):
                 hardware.save_statement(self._workspace)
-            import_heavy()
             self._say("ready")
             lock = active_lock(self._workspace)
             if not self._acquire(lock):
@@ -157,11 +163,12 @@ class Worker:
     def _loop(self) -> None:
         idle_since, alone_since = time.monotonic(), None
         while True:
+            # Also while runs wait: a long line of them must not keep a worn worker.
+            if self._is_worn() and self._has_successor():
+                return
             if self._do_next():
                 idle_since, alone_since = time.monotonic(), None
                 continue
-            if self._is_worn() and self._has_successor():
-                return
             if self._prepare_default_backbone():
                 continue
             alone_since = self._alone(alone_since)
@@ -208,22 +215,16 @@ class Worker:
         return any(state == "ready" for pid, state in states.items() if pid != os.getpid())
 
     def _prepare_default_backbone(self) -> bool:
-        """Converts the default backbone while nobody waits; False when there is nothing to do."""
-        from tlcore import backbones
-        from tlcore.backbones import speed
+        """Makes the default backbone ready while nobody waits; False when nothing is to do."""
+        from tlcore import backbones, rehearsal
 
         if self._is_prepared:
             return False
         self._is_prepared = True
-        spec = backbones.find(DEFAULT_BACKBONE)
         with contextlib.suppress(TLError):  # the first run will say what is wrong
-            weights = backbones.locate(spec)
-            file = backbones.trunk_file(spec, weights, self._workspace)
-            if not backbones.is_converted(file, self._workspace):
-                backbones.convert(spec, weights, self._workspace)
-                speed.measure(spec, file, self._workspace)
-                return True
-        return False
+            spec = backbones.find(DEFAULT_BACKBONE)
+            rehearsal.prepare(spec, backbones.locate(spec), self._workspace)
+        return True
 
     def _clear_up(self) -> None:
         runs.fail_orphans(self._workspace, **KILLED)
@@ -254,20 +255,26 @@ class Worker:
         write_atomic(_state_file(self._workspace, os.getpid()), json.dumps(values))
 
 
-KILLED = {
+KILLED: Death = {
     "kind": "killed",
     "message": "The training program was ended from outside before the run was done.",
-    "hint": "Start it again; the photos already looked at are remembered.",
+    "hint": "Go on with it, or start it again; the photos already looked at are remembered.",
 }
 
 
+@functools.cache
 def import_heavy() -> None:
-    """Imports and exercises what a run needs, so that the first one does not wait for it."""
+    """Imports and exercises what a run needs, so that the first one does not wait for it.
+
+    Once a process; later calls do nothing.
+    """
     import numpy as np
     import pandas as pd
 
     from tlcore import evaluate, head, keras_file
 
+    # Before anything is computed: a graphics card cannot be told later how to use its memory.
+    hardware.gpu()
     rng = np.random.default_rng(0)
     x, y = rng.random((8, 4), np.float32), np.arange(8) % 3
     data = head.HeadData(train_x=x, train_y=y, val_x=x, val_y=y, classes=3)

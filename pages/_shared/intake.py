@@ -46,11 +46,7 @@ def take_uploads(
     try:
         for number, upload in enumerate(uploads):
             path = folder / str(number) / _safe_name(upload.name)
-            with storage_errors(path):
-                path.parent.mkdir(parents=True)
-                with path.open("wb") as file:
-                    shutil.copyfileobj(upload, file, _CHUNK)
-            forget(upload)
+            save(upload, path)
             sources.append(str(path))
     except BaseException:
         shutil.rmtree(folder.parent, ignore_errors=True)
@@ -64,7 +60,20 @@ def _safe_name(name: str) -> str:
     return _UNSAFE.sub("_", name.rsplit("/", 1)[-1])[-60:].lstrip(". ") or "photos.zip"
 
 
-def forget(upload: UploadedFile) -> None:
+def save(upload: UploadedFile, path: Path) -> None:
+    """Writes an upload to the disk, then frees its memory.
+
+    Raises:
+        StorageError: The disk is full.
+    """
+    with storage_errors(path):
+        path.parent.mkdir(parents=True)
+        with path.open("wb") as file:
+            shutil.copyfileobj(upload, file, _CHUNK)
+    _forget(upload)
+
+
+def _forget(upload: UploadedFile) -> None:
     """Frees the memory of an upload, which the server else keeps as long as it lives."""
     context = get_script_run_ctx()
     if context is not None and isinstance(context.uploaded_file_mgr, MemoryUploadedFileManager):
@@ -138,25 +147,40 @@ def _working(job: Job, status: RunStatus) -> None:
     with st.container(key="card_intake"):
         share = min(1.0, status.done / status.total) if status.total else 0.0
         st.progress(share, _sentence(status))
-        stopping = job.wants_stop()
-        st.button(
-            "Stopping ..." if stopping else "Stop",
-            icon=":material/stop_circle:",
-            disabled=stopping,
-            on_click=jobs.request_stop,
-            args=(job,),
-            key="stop_intake",
-        )
+        stop_button(job, key="stop_intake")
+
+
+def stop_button(job: Job, *, key: str) -> None:
+    """Offers to stop a job at work."""
+    stopping = job.wants_stop()
+    st.button(
+        "Stopping ..." if stopping else "Stop",
+        icon=":material/stop_circle:",
+        disabled=stopping,
+        on_click=_stop,
+        args=(job,),
+        key=key,
+    )
+
+
+def _stop(job: Job) -> None:
+    with errors.shown():
+        jobs.request_stop(job)
 
 
 def _sentence(status: RunStatus) -> str:
     if not status.total or status.stage_started_at is None:
         return "Opening the photos"
-    words = f"Reading photos: {count(status.done)} of {count(status.total)} files"
-    spent = (status.last_at or 0.0) - status.stage_started_at
-    if spent < _QUIET_SECONDS or not status.done:
-        return words
-    return f"{words}, {about(spent * (status.total - status.done) / status.done)} left"
+    so_far = f"{count(status.done)} of {count(status.total)}"
+    return f"Reading photos: {so_far} files{time_left(status)}"
+
+
+def time_left(status: RunStatus) -> str:
+    """Returns ", 20 s left" for the stage that a job is in; empty while that cannot be known."""
+    spent = (status.last_at or 0.0) - (status.stage_started_at or 0.0)
+    if spent < _QUIET_SECONDS or not status.done or status.stage_started_at is None:
+        return ""
+    return f", {about(spent * (status.total - status.done) / status.done)} left"
 
 
 def _done(job: Job, status: RunStatus) -> None:

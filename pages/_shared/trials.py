@@ -6,6 +6,7 @@ Each is a job of its own process; the page watches it and shows what it found.
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,18 +14,25 @@ from typing import Any
 
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from _shared import errors, state
+from _shared import errors, intake, state
 from _shared.dialogs import redraw
 from _shared.draft import Draft
-from _shared.wording import plain
-from tlcore import jobs
+from _shared.wording import count, plain
+from tlcore import backbones, jobs
+from tlcore.augment.safety import extremes, heeded
 from tlcore.backbones.own import OWN_SCALINGS
+from tlcore.backbones.table import Scaling
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
+from tlcore.errors import TLError
+from tlcore.events import RunStatus
 from tlcore.jobs import Adoption, Job, RateSearch, Request, SafetyTest
+from tlcore.worker import is_training
 
 _TICK_SECONDS = 1.0
+_MOST_FINDINGS = 3
 _HEEDED = (
     *("backbone", "weights", "batch_size", "optimizer", "hidden_units", "dropout", "l2"),
     *("label_smoothing", "class_weights", "weight_decay", "seed"),
@@ -33,19 +41,29 @@ _SCALING_WORDS = {
     "0-255": "0 to 255, as they are",
     "0-1": "0 to 1",
     "-1-1": "-1 to 1",
+    "torch": "as PyTorch does: less ImageNet's mean, by its deviation",
+    "caffe": "as Caffe does: BGR, less ImageNet's mean",
 }
 
 
 def safety(dataset: Manifest, config: TrainConfig) -> None:
     """Says whether copies keep the class of their photo; looks into it where nobody has yet."""
-    if not config.views or not config.augment.changes_pictures:
+    augment = heeded(config.augment)
+    if not config.views or not extremes(augment):
         return
-    # Mixing photos and colours move nothing, so they are no other question.
-    augment = replace(config.augment, mixup=0.0, cutmix=0.0)
     wanted = SafetyTest(dataset_id=dataset.id, version=dataset.version, augment=augment)
+    # Two windows that ask about other variations must not stop each other's test at each redraw.
+    asked = f"tested_{dataset.id}"
     with errors.shown():
-        job = jobs.only(wanted, state.workspace(), _tests_the_same_photos(wanted))
-        _watched(job, "Looking whether copies keep their class", _say_safety, key="safety")
+        is_known = st.session_state.get(asked) == wanted
+        job = jobs.find(state.workspace(), wanted) if is_known else None
+        job = job or jobs.only(wanted, state.workspace(), _tests_the_same_photos(wanted))
+        is_stopping = job.wants_stop() and job.status().is_active
+        if not is_stopping:
+            st.session_state[asked] = wanted
+        _watched(
+            job, "Looking whether copies keep their class", "pictures", _say_safety, key="safety"
+        )
 
 
 def _tests_the_same_photos(wanted: SafetyTest) -> Callable[[Request], bool]:
@@ -53,11 +71,14 @@ def _tests_the_same_photos(wanted: SafetyTest) -> Callable[[Request], bool]:
 
 
 def _say_safety(found: Any) -> None:
-    if not found:
-        st.caption(":material/check_circle: Copies keep their class: tried on some of your photos.")
-        return
-    for finding in found[:3]:
+    findings = found["findings"]
+    for finding in findings[:_MOST_FINDINGS]:
         st.warning(plain(finding["sentence"], 300), icon=":material/warning:")
+    is_safe = found["can_tell"] and not findings
+    more = len(findings) - _MOST_FINDINGS
+    words = f"{count(more)} more like these. " if more > 0 else ""
+    icon = "check_circle" if is_safe else "info"
+    st.caption(f":material/{icon}: {words}{plain(found['statement'], 300)}")
 
 
 def learning_rate(dataset: Manifest, config: TrainConfig, draft: Draft) -> None:
@@ -65,7 +86,7 @@ def learning_rate(dataset: Manifest, config: TrainConfig, draft: Draft) -> None:
     with st.popover("Find a learning rate", icon=":material/troubleshoot:"):
         st.markdown(
             "Lets the learning rate rise while a new last layer learns, and watches the loss. "
-            "Where it falls fastest is a good place to begin."
+            "A tenth of the rate at which the loss is lowest is a good place to begin."
         )
         wanted = RateSearch(
             dataset_id=dataset.id, version=dataset.version, config=_that_matters(config)
@@ -73,6 +94,7 @@ def learning_rate(dataset: Manifest, config: TrainConfig, draft: Draft) -> None:
         with errors.shown():
             job = jobs.find(state.workspace(), wanted)
             if job is None:
+                _announce_download(config)
                 if st.button("Look for one", icon=":material/play_arrow:", key="find_rate"):
                     jobs.start(state.workspace(), wanted)
                     st.rerun()
@@ -80,9 +102,19 @@ def learning_rate(dataset: Manifest, config: TrainConfig, draft: Draft) -> None:
             _watched(
                 job,
                 "Looking at the photos",
+                "photos",
                 lambda found: _show_rate(found, draft),
                 key="rate",
             )
+
+
+def _announce_download(config: TrainConfig) -> None:
+    spec = backbones.find(config.backbone, state.workspace())
+    if config.weights is None and not backbones.is_ready(spec):
+        st.caption(
+            f"It first downloads {plain(spec.title, 60)}, {spec.megabytes:.0f} MB: this needs the "
+            "internet, once."
+        )
 
 
 def _that_matters(config: TrainConfig) -> TrainConfig:
@@ -130,7 +162,10 @@ def own_network(draft: Draft) -> None:
             "A Keras file (.keras) without its classification layer. It is looked into before it "
             "is opened, and stays on this computer."
         )
-        upload = st.file_uploader("Keras file", type="keras", key="own_network")
+        before = _adoption()
+        # What was taken is freed, so the next one begins with an empty uploader.
+        key = f"own_network_{before.id if before else 0}"
+        upload = st.file_uploader("Keras file", type="keras", key=key)
         scaling = st.selectbox(
             "Photos as it wants them",
             [None, *OWN_SCALINGS],
@@ -139,44 +174,86 @@ def own_network(draft: Draft) -> None:
         )
         if upload is not None and st.button("Add it", type="primary", key="add_network"):
             with errors.shown():
-                job_id, folder = jobs.new_job(state.workspace())
-                path = _written(folder, upload.getvalue())
-                title = Path(upload.name).stem[:60]
-                request = Adoption(path=str(path), scaling=scaling, title=title)
-                jobs.start(state.workspace(), request, job_id=job_id)
-                st.session_state[state.ADOPTION] = job_id
-        adoption = st.session_state.get(state.ADOPTION)
-        if adoption:
+                st.session_state[state.ADOPTION] = _brought(upload, scaling).id
+                if before is not None and not before.status().is_active:
+                    jobs.drop_uploads(before)
+                st.rerun()
+        if before is not None:
             with errors.shown():
-                job = jobs.load(state.workspace(), adoption)
                 _watched(
-                    job,
+                    before,
                     "Looking into the file",
+                    "",
                     lambda found: _added(found, draft),
                     key="adoption",
+                    again=lambda: _take_again(before, scaling),
                 )
 
 
-def _written(folder: Path, data: bytes) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
+def _adoption() -> Job | None:
+    """Returns the job that looks into the person's network; jobs are kept for a day."""
+    job_id = st.session_state.get(state.ADOPTION)
+    if not job_id:
+        return None
+    try:
+        return jobs.load(state.workspace(), job_id)
+    except TLError:
+        del st.session_state[state.ADOPTION]
+        return None
+
+
+def _brought(upload: UploadedFile, scaling: Scaling | None) -> Job:
+    job_id, folder = jobs.new_job(state.workspace())
     path = folder / "network.keras"
-    path.write_bytes(data)
-    return path
+    title = Path(upload.name).stem[:60]
+    try:
+        intake.save(upload, path)
+        request = Adoption(path=str(path), scaling=scaling, title=title)
+        return jobs.start(state.workspace(), request, job_id=job_id)
+    except BaseException:
+        shutil.rmtree(folder.parent, ignore_errors=True)
+        raise
+
+
+def _take_again(job: Job, scaling: Scaling | None) -> None:
+    """Looks into the same file again, its photos scaled as chosen now."""
+    assert isinstance(job.request, Adoption)
+    request = replace(job.request, scaling=scaling)
+    jobs.start(state.workspace(), request, job_id=job.id)
 
 
 def _added(found: Any, draft: Draft) -> None:
-    st.markdown(f":material/check_circle: {plain(found['title'], 60)} is in the table now.")
+    st.markdown(
+        f":material/check_circle: {plain(found['title'], 60)} is in the table now. It is given "
+        f"photos as {_SCALING_WORDS[found['scaling']]}."
+    )
     if draft["backbone"] != found["name"]:
         st.button(
             "Use it", on_click=draft.choose_backbone, args=(found["name"],), key="use_own_network"
         )
 
 
-def _watched(job: Job, words: str, show: Callable[[Any], None], *, key: str) -> None:
-    """Shows how far a job is, then what it found or why it could not."""
-    status = job.status()
-    if not status.is_active:
-        _ended(job, show)
+def _watched(
+    job: Job,
+    words: str,
+    unit: str,
+    show: Callable[[Any], None],
+    *,
+    key: str,
+    again: Callable[[], None] | None = None,
+) -> None:
+    """Shows how far a job is, with Stop; then what it found or why it could not.
+
+    Args:
+        job: The job.
+        words: What it does.
+        unit: What it counts.
+        show: Draws what it found.
+        key: Tells this place from others.
+        again: Does it again; by default just as before.
+    """
+    if not job.status().is_active:
+        _ended(job, show, again or (lambda: jobs.enqueue(job)))
         return
 
     @st.fragment(run_every=_TICK_SECONDS)
@@ -185,20 +262,51 @@ def _watched(job: Job, words: str, show: Callable[[Any], None], *, key: str) -> 
         if not now.is_active:
             redraw()
         share = now.done / now.total if now.total else 0.0
-        st.progress(min(1.0, share), f"{words} ...")
+        st.progress(min(1.0, share), _sentence(job, now, words, unit), width="stretch")
+        # Nothing asks a look into a network whether to stop.
+        if now.state == "queued" or not isinstance(job.request, Adoption):
+            intake.stop_button(job, key=f"stop_{key}")
 
     with st.container(key=f"trial_{key}"):
         tick()
 
 
-def _ended(job: Job, show: Callable[[Any], None]) -> None:
+def _sentence(job: Job, status: RunStatus, words: str, unit: str) -> str:
+    so_far = f"{count(status.done)} of {count(status.total)}"
+    if status.stage == "prepare" and status.total:
+        return f"Downloading the network, once: {so_far} MB"
+    if job.request.gives_way and is_training(job.workspace):
+        return "It waits until nothing trains: a training comes first."
+    if status.state == "queued":
+        return "Waiting in line ..."
+    if not status.total:
+        return "Getting the network ready ..." if status.stage == "prepare" else f"{words} ..."
+    return f"{words}: {so_far} {unit}{intake.time_left(status)}"
+
+
+def _ended(job: Job, show: Callable[[Any], None], again: Callable[[], None]) -> None:
     status = job.status()
-    if status.state == "finished":
-        show(json.loads(job.findings.read_text(encoding="utf-8")))
+    found = _findings(job) if status.state == "finished" else None
+    if found is not None:
+        show(found)
         return
-    failed = status.failed
-    words = f"{failed.message} {failed.hint}" if failed else "This was stopped."
-    st.caption(f":material/error: {plain(words, 400)}")
+    st.caption(f":material/error: {plain(_why_nothing(job, status), 400)}")
     if st.button("Try again", type="tertiary", key=f"again_{job.id}"):
-        jobs.enqueue(job)
+        again()
         st.rerun()
+
+
+def _findings(job: Job) -> Any:
+    """Returns what a job found; None if it is gone or damaged."""
+    try:
+        return json.loads(job.findings.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+
+
+def _why_nothing(job: Job, status: RunStatus) -> str:
+    if status.failed is not None:
+        return f"{status.failed.message} {status.failed.hint}"
+    if job.was_superseded:
+        return "It was stopped, because another window asked about another variation."
+    return "It was stopped." if status.state == "cancelled" else "What it found is gone."

@@ -65,7 +65,7 @@ class AugmentConfig:
 
     def __post_init__(self) -> None:
         for name, rule in _RULES.items():
-            rule.check(name, getattr(self, name))
+            rule.check(name, getattr(self, name), setting=f"augment.{name}")
 
     @property
     def changes_pictures(self) -> bool:
