@@ -18,7 +18,6 @@ import subprocess
 import sys
 import tempfile
 import time
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +66,7 @@ def _compare(workspace: Workspace, options: argparse.Namespace) -> int:
     kills, repeated, worst, same, rounds = 0, 0, 0, True, 0
     while kills < options.kills:
         rounds += 1
-        run = _create(workspace, manifest, replace(config, seed=config.seed))
+        run = _create(workspace, manifest, config)
         runs.enqueue(run, offer=False)
         while not _is_finished(run):
             process = _start(run)
@@ -77,7 +76,7 @@ def _compare(workspace: Workspace, options: argparse.Namespace) -> int:
             process.wait()
             if not _is_finished(run):
                 runs.enqueue(run, offer=False, resume=True)
-        again = _epochs_done_twice(run.events())
+        again = _epochs_done_twice(run.events(), config)
         repeated, worst = repeated + sum(again), max([worst, *again])
         same = same and _are_equal(_model(run), expected)
         print(f"round {rounds}: {kills} kills so far, equal so far: {same}", flush=True)
@@ -122,11 +121,12 @@ def _is_finished(run: Run) -> bool:
     return run.status().state == "finished"
 
 
-def _epochs_done_twice(events: list[Event]) -> list[int]:
-    """Returns, for each time that epochs went backwards, by how many."""
-    done = [(event.phase, event.epoch) for event in events if isinstance(event, EpochEnded)]
-    pairs = itertools.pairwise(done)
-    return [last[1] - new[1] + 1 for last, new in pairs if last[0] == new[0] and new[1] <= last[1]]
+def _epochs_done_twice(events: list[Event], config: TrainConfig) -> list[int]:
+    """Returns, for each time that the epochs of head and tail went backwards, by how many."""
+    before = {"head": 0, "tail": config.epochs}
+    ended = [event for event in events if isinstance(event, EpochEnded)]
+    places = [before[event.phase] + event.epoch for event in ended]
+    return [last - new + 1 for last, new in itertools.pairwise(places) if new <= last]
 
 
 def _model(run: Run) -> dict[str, np.ndarray]:

@@ -1,9 +1,10 @@
 """Memory and time for many photos.
 
-    python -m benchmarks.scale [--photos N] [--classes K] [--command train|check]
+    python -m benchmarks.scale [--photos N] [--classes K] [--command train|check] [SETTING...]
 
 Makes N small JPEG photos, trains on them or checks them on the command line and prints the peak of
-resident memory and the seconds.
+resident memory and the seconds. Settings of `tlstudio train` may follow, such as
+`--mode finetune --views 2 --epochs 1`.
 """
 
 import argparse
@@ -29,11 +30,11 @@ def main() -> None:
     parser.add_argument("--photos", type=int, default=10_000)
     parser.add_argument("--classes", type=int, default=10)
     parser.add_argument("--command", choices=("train", "check"), default="train")
-    options = parser.parse_args()
+    options, settings = parser.parse_known_args()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "many.zip"
         _write_zip(path, options.photos, options.classes)
-        _watch(options.command, path, Path(folder) / "workspace")
+        _watch([options.command, path, *settings], Path(folder) / "workspace")
 
 
 def _write_zip(path: Path, photos: int, classes: int) -> None:
@@ -49,9 +50,9 @@ def _write_zip(path: Path, photos: int, classes: int) -> None:
             archive.writestr(f"class{label}/{number:06}.jpg", data.getvalue())
 
 
-def _watch(command: str, path: Path, workspace: Path) -> None:
+def _watch(command: list[str | Path], workspace: Path) -> None:
     process = subprocess.Popen(
-        [sys.executable, "-m", "tlcore", command, path, "--json"],
+        [sys.executable, "-m", "tlcore", *command, "--json"],
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         cwd=Path(__file__).parent.parent,
@@ -68,7 +69,7 @@ def _watch(command: str, path: Path, workspace: Path) -> None:
     assert process.stdout is not None
     report = json.loads(process.stdout.read())
     counts = report.get("images") or sum(sum(n.values()) for n in report["counts"].values())
-    print(f"{command}, {counts:,} photos: peak resident memory {peak / 1e6:,.0f} MB")
+    print(f"{command[0]}, {counts:,} photos: peak resident memory {peak / 1e6:,.0f} MB")
     print(f"seconds: {json.dumps(report['seconds'])}")
 
 

@@ -5,24 +5,31 @@ from __future__ import annotations
 import csv
 import json
 import os
+import signal
 import subprocess
 import sys
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
+from tlcore import backbones, cli, runs
 from tlcore.cli import main
+from tlcore.config import TrainConfig
+from tlcore.errors import WeightsError
+from tlcore.events import EpochEnded, Event, StageMoved, Started
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
 PROJECT = Path(__file__).parent.parent
 SECONDS = {
     *("ingest", "decode", "features", "views", "head", "boundary", "finetune", "evaluate"),
-    *("bundle", "convert", "total"),
+    *("bundle", "convert", "download", "total"),
 }
+ONCE = ("convert", "download")
 
 
 class Called:
@@ -112,7 +119,7 @@ def test_train_prints_one_object_with_every_documented_key(story: Any, two_kinds
     assert report["accuracy"] == 1.0
     assert report["accuracy_interval"] == pytest.approx([0.5101, 1.0], abs=1e-4)
     assert set(report["seconds"]) == SECONDS
-    parts = sum(v for k, v in report["seconds"].items() if k not in ("total", "convert"))
+    parts = sum(v for k, v in report["seconds"].items() if k not in ("total", *ONCE))
     assert report["seconds"]["total"] == pytest.approx(parts, abs=0.001)
     assert report["seconds"]["ingest"] > 0
     (skip,) = report["skipped"]
@@ -124,6 +131,7 @@ def test_train_prints_one_object_with_every_documented_key(story: Any, two_kinds
         *("model.keras", "trunk.tflite"),
     ]
     assert 1 <= report["best_epoch"] <= 6
+    assert report["stopped"] is False
 
 
 def test_progress_goes_to_stderr_without_a_traceback(story: Any) -> None:
@@ -180,6 +188,123 @@ def test_runs_are_listed_shown_and_deleted(story: Any) -> None:
     assert (deleted.code, deleted.json["deleted"]) == (0, True)
     assert tlstudio(workspace, "runs", "--json").json == {"runs": []}
     assert tlstudio(workspace, "runs", "show", run_id).code == 2
+
+
+# Runs that are not at their end
+
+
+def test_ctrl_c_stops_a_training_that_then_goes_on(
+    call: Callable[..., Called],
+    new_studio: Workspace,
+    two_kinds_zip: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    show = cli._Console.show
+
+    def press_after_epoch_2(console: cli._Console, event: Event) -> None:
+        show(console, event)
+        if isinstance(event, EpochEnded) and event.epoch == 2:
+            signal.raise_signal(signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(cli._Console, "show", press_after_epoch_2)
+        stopped = call("train", two_kinds_zip, "--epochs", 4, "--json")
+    (run,) = runs.list_runs(new_studio)
+    assert stopped.code == 0, stopped.err
+    assert "Stopping. The best epoch so far is kept; Ctrl-C again interrupts." in stopped.err
+    assert (stopped.json["stopped"], stopped.json["best_epoch"]) == (True, 2)
+    assert (run.bundle / "bundle.json").is_file()
+    assert [epoch.epoch for epoch in run.status().epochs] == [1, 2]
+
+    again = call("runs", "resume", run.id, "--out", tmp_path / "model")
+    assert again.code == 0, again.err
+    assert again.out.endswith(f"The model: {tmp_path / 'model'}\n")
+    assert (tmp_path / "model" / "bundle.json").is_file()
+    assert [epoch.epoch for epoch in run.status().epochs] == [1, 2, 3, 4]
+    said, hint = refused(call("runs", "resume", run.id))
+    assert said == f"{run.name} is finished: there is nothing to go on with."
+    assert hint == "Train again, with other settings."
+
+
+def test_a_second_ctrl_c_interrupts_and_says_how_to_go_on(
+    new_studio: Workspace, two_kinds_zip: Path, call: Callable[..., Called], monkeypatch: Any
+) -> None:
+    """The person presses it twice within the first epoch that they see."""
+
+    def press_twice(run: runs.Run, on_event: Callable[..., None]) -> None:
+        run.log.append(Started(pid=1))
+        run.log.append(
+            EpochEnded(epoch=1, epochs=9, loss=1.0, accuracy=0.5, val_loss=1.0, val_accuracy=0.5)
+        )
+        signal.raise_signal(signal.SIGINT)
+        assert run.wants_stop()
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(cli, "perform", press_twice)
+    before = signal.getsignal(signal.SIGINT)
+    called = call("train", two_kinds_zip)
+    (run,) = runs.list_runs(new_studio)
+    assert called.code == 130
+    assert called.err.endswith(f"Go on with: tlstudio runs resume {run.id}\nInterrupted.\n")
+    assert signal.getsignal(signal.SIGINT) == before
+
+
+def test_a_run_is_renamed_stopped_deleted_and_brought_back(
+    call: Callable[..., Called], new_studio: Workspace
+) -> None:
+    run = runs.create(
+        new_studio,
+        TrainConfig(),
+        dataset_id="0123456789ab",
+        dataset_version=1,
+        dataset_name="pets",
+        name="calm-otter",
+    )
+    runs.enqueue(run)
+    renamed = call("runs", "rename", run.id, "best so far")
+    assert renamed.out == "calm-otter is called best so far now.\n"
+    assert call("runs", "stop", run.id, "--json").json["state"] == "cancelled"
+    assert refused(call("runs", "stop", run.id))[0] == "best so far is not under way."
+    assert f"tlstudio runs restore {run.id}" in call("runs", "delete", run.id).out
+    assert call("runs", "restore", run.id).out == "best so far is back.\n"
+    assert call("runs", "--json").json["runs"][0]["name"] == "best so far"
+    for action in ("resume", "stop", "rename", "restore"):
+        assert refused(call("runs", action, "0" * 12))[0].startswith("There is no run with the id")
+
+
+def test_a_training_from_nothing_needs_no_weights(new_studio: Workspace) -> None:
+    lite0, absent = backbones.find("efficientnet_lite0"), "/nowhere/none.h5"
+    config = TrainConfig(weights=absent)
+    cli._refuse_missing_weights(lite0, replace(config, mode="scratch"))
+    with pytest.raises(WeightsError, match="no weights file at /nowhere"):
+        cli._refuse_missing_weights(lite0, config)
+    # What is downloaded, the run fetches.
+    cli._refuse_missing_weights(backbones.find("mobilenet_025"), TrainConfig())
+
+
+def test_a_download_is_counted_in_megabytes(capfd: pytest.CaptureFixture[str]) -> None:
+    with cli._Console() as console:
+        for event in (
+            StageMoved(stage="prepare"),
+            StageMoved(stage="prepare", done=3, total=14),
+            StageMoved(stage="prepare", done=9, total=14),
+            StageMoved(stage="prepare"),
+        ):
+            console.show(event)
+    assert capfd.readouterr().err.splitlines() == [
+        "Preparing the network ...",
+        "Downloading the network, 14 MB ...",
+        "Preparing the network ...",
+    ]
+
+
+def test_flags_without_effect_are_told_before_the_training(
+    call: Callable[..., Called], two_kinds_zip: Path
+) -> None:
+    called = call("train", two_kinds_zip, "--epochs", "1", "--augment", "strong")
+    assert called.code == 0, called.err
+    assert called.err.startswith("--augment: no effect in mode head without copies (--views N).\n")
 
 
 ISSUE = {"kind", "path", "severity", "score", "detail", "group", "suggestion"}

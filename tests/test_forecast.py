@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import json
+from dataclasses import asdict, replace
+from pathlib import Path
 
 import pytest
 
 from tlcore import events, forecast, runs
 from tlcore.augment.settings import PRESETS
-from tlcore.backbones import find
+from tlcore.backbones import find, own
 from tlcore.config import TailConfig, TrainConfig
 from tlcore.dataset import Manifest
 from tlcore.forecast import Forecast, Known, PastRun, Plan
@@ -160,18 +162,99 @@ def test_one_slow_run_does_not_decide() -> None:
 
 
 def test_memory_grows_with_photos_and_copies() -> None:
-    few, many = told(planned()), told(planned(learn=100_000))
+    few, many = told(planned()), told(planned(learn=10_000))
     varied = replace(LITE0, views=2, augment=PRESETS["textbook"])
-    copied = told(planned(varied, learn=100_000))
+    copied = told(planned(varied, learn=10_000))
     sizes = [found.memory_bytes or 0.0 for found in (few, many, copied)]
+    row = find("efficientnet_lite0").embedding_size * 4
+    assert sizes[1] - sizes[0] == pytest.approx(3 * (10_000 - 160) * row)
+    assert sizes[2] - sizes[1] == pytest.approx(2 * 10_000 * row)
+    # Of more copies only half a gigabyte is kept.
+    more = told(planned(replace(varied, views=9), learn=100_000))
+    assert (more.memory_bytes or 0.0) - sizes[0] == pytest.approx(3 * 99_840 * row + 512 * 1024**2)
+
+
+def test_measured_memory_counts_before_computed_and_grows_with_photos_likewise() -> None:
+    measured = past(memory_bytes=1.5e9)
     row = find("efficientnet_lite0").embedding_size * 4 * 3
-    assert sizes[1] - sizes[0] == pytest.approx((100_000 - 160) * row)
-    assert sizes[2] - sizes[1] == pytest.approx(200_000 * row)
-
-
-def test_measured_memory_counts_before_computed() -> None:
-    assert told(planned(), past(memory_bytes=1.5e9)).memory_bytes == 1.5e9
+    assert told(planned(learn=80, aside=20), measured).memory_bytes == 1.5e9
+    assert told(planned(learn=8_080), measured).memory_bytes == 1.5e9 + 8_020 * row
     assert told(planned(replace(LITE0, mode="full")), past()).memory_bytes is None
+
+
+def test_memory_is_that_of_the_run_whose_photos_and_batches_were_most_alike() -> None:
+    small, large = past(memory_bytes=1.5e9), past(learn=8_000, memory_bytes=4e9)
+    assert told(planned(learn=8_000, aside=20), small, large).memory_bytes == pytest.approx(
+        4e9, 0.1
+    )
+    halves = tuned(memory_bytes=2e9)
+    halves = replace(halves, config=replace(TUNED, tail=TailConfig(epochs=5, batch_size=16)))
+    plan = planned(TUNED, learn=80, aside=20)
+    whole = tuned(memory_bytes=3e9)
+    found = told(plan, halves, halves, halves, whole, whole).memory_bytes
+    assert found == 3e9
+
+
+@pytest.mark.parametrize("minutes", [0.05, 0.2, 0.5])
+def test_a_time_budget_ends_what_learns_after_its_first_epoch(minutes: float) -> None:
+    endless = replace(LITE0, epochs=1_000, minutes=minutes)
+    found = told(planned(endless, known=Known(decoded=1.0, plain=1.0)), past())
+    each = 0.2 * (5 / 3 + 2) / 2
+    assert found.stages["train"] == pytest.approx(60 * minutes - 0.25)
+    late = told(planned(endless), past())  # looking at the photos takes 22 s of it
+    left = 60 * minutes - 22.25
+    assert late.stages["features"] == 20.0
+    assert late.stages["train"] == pytest.approx(max(left, (1.0 + 1_000 * each) / 1_000))
+
+
+def test_a_time_budget_that_is_up_leaves_nothing_for_tuning() -> None:
+    short = replace(TUNED, minutes=0.1)
+    found = told(planned(short), tuned())
+    assert (found.stages["boundary"], found.stages["tune"]) == (0.0, 0.0)
+    enough = told(planned(replace(TUNED, minutes=60.0)), tuned())
+    assert enough.stages == told(planned(TUNED), tuned()).stages
+
+
+# Networks of one's own
+
+OWN = TrainConfig(backbone="own-0123456789abcdef", epochs=10)
+
+
+def test_a_network_that_was_forgotten_spoils_no_forecast(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    gone = past(OWN, seconds=SECONDS | {"convert": 8.0})
+    plan = planned(TrainConfig(backbone="efficientnet_lite1", epochs=10), is_converted=False)
+    found = forecast.forecast(plan, [gone, past()], milliseconds=10.0, workspace=place)
+    assert found.seconds is None
+    assert found.reason.startswith("Preparing this network was not measured")
+    own_run = forecast.forecast(planned(OWN), [gone], workspace=place)
+    assert own_run.reason == "This network is not on this computer any more."
+    never = forecast.forecast(planned(OWN, is_converted=False), [], workspace=place)
+    assert (never.seconds, never.memory_bytes) == (None, None)
+
+
+def test_a_run_whose_network_was_forgotten_is_still_forecast_from_what_is_known(
+    three_kinds: Manifest, tmp_path: Path
+) -> None:
+    place = Workspace(tmp_path)
+    assert forecast.of_run(three_kinds, OWN, place).seconds is None
+    assert forecast.of_begun(three_kinds, OWN, place, HEAD).seconds is None
+
+
+def test_a_network_of_one_s_own_is_looked_for_in_the_workspace_that_is_given(
+    tmp_path: Path,
+) -> None:
+    place = Workspace(tmp_path)
+    tiny = replace(find("mobilenet_v2"), name=OWN.backbone, origin="own", megabytes=0.0)
+    (tmp_path / "backbones").mkdir()
+    (tmp_path / "backbones" / f"{OWN.backbone}.keras").touch()
+    (tmp_path / "backbones" / f"{OWN.backbone}.json").write_text(json.dumps(asdict(tiny)))
+    before = past(OWN, seconds=SECONDS | {"convert": 8.0})
+    plan = planned(OWN, is_converted=False)
+    found = forecast.forecast(plan, [before], workspace=place)
+    assert found.stages["prepare"] == pytest.approx(0.25 + 8.0)
+    own.forget(OWN.backbone, place)
+    assert forecast.forecast(plan, [before], workspace=place).seconds is None
 
 
 # From events
@@ -230,14 +313,46 @@ def test_a_past_run_is_read_from_its_events() -> None:
     )
 
 
-def test_looks_at_copies_are_counted_view_by_view() -> None:
+def test_what_a_network_takes_once_is_no_preparing_of_every_run() -> None:
+    seconds = {"download": 6.0, "convert": 2.0, "head": 2.5}
+    said = (*HEAD, *(epoch(number, 13.0 + 0.5 * number) for number in (1, 2, 3)))
+    found = forecast.past_run(LITE0, "a", (*said, *ended(15.0, seconds)))
+    assert found is not None
+    assert found.preparing == 0.5
+    ready = {name: seconds for name, seconds in seconds.items() if name == "head"}
+    before = forecast.past_run(LITE0, "a", (*said, *ended(15.0, ready)))
+    assert before is not None and before.preparing == 8.5
+
+
+def test_tuning_begins_with_all_that_its_epochs_do_not_take() -> None:
+    tail = (
+        events.StageMoved(time=13.5, stage="tune"),
+        *(epoch(n, 14.0 + n, "tail") for n in (1, 2)),
+    )
+    found = forecast.past_run(TUNED, "a", (*HEAD, epoch(1, 13.0), *tail, *ended(17.0, {})))
+    assert found is not None
+    assert (found.tail_epoch, found.tail_start) == (1.0, 0.5)
+    said = (*HEAD, epoch(1, 13.0), *tail, *ended(17.0, {"finetune": 6.0}))
+    found = forecast.past_run(TUNED, "a", said)
+    assert found is not None and found.tail_start == 4.0
+
+
+def test_a_judgement_that_packing_corrected_does_not_make_the_result_late() -> None:
+    said = (*HEAD, epoch(1, 13.0), *ended(15.0, {}))
+    corrected = replace(said[-2], time=18.0)
+    found = forecast.past_run(LITE0, "a", (*said[:-1], corrected, said[-1]))
+    assert found is not None
+    assert (found.result, found.packing) == (14.0, 4.0)
+
+
+def test_looks_at_copies_are_those_that_were_not_remembered() -> None:
     config = replace(LITE0, views=2, augment=PRESETS["textbook"])
     said = (
         *HEAD,
         events.StageMoved(time=12.5, stage="views", done=30, total=80, remembered=30),
         events.StageMoved(time=13.0, stage="views", done=40, total=80, remembered=30),
-        events.StageMoved(time=14.0, stage="views", done=40, total=80, remembered=0),
-        events.StageMoved(time=15.0, stage="views", done=80, total=80, remembered=0),
+        events.StageMoved(time=14.0, stage="views", done=41, total=80, remembered=30),
+        events.StageMoved(time=15.0, stage="views", done=80, total=80, remembered=30),
         epoch(1, 16.0),
         *ended(17.0, {}),
     )
@@ -285,6 +400,28 @@ def test_asking_leaves_no_trace_of_networks_that_were_never_used(
 def test_past_runs_are_the_finished_ones_of_the_workspace(studio: Workspace, trained) -> None:
     finished = [run for run in runs.list_runs(studio) if run.status().finished]
     assert len(forecast.past_runs(studio)) == len(finished)
+
+
+def test_runs_that_wait_do_not_hide_those_that_were_measured(tmp_path: Path) -> None:
+    place = Workspace(tmp_path)
+    for number in range(50):
+        run = runs.create(
+            place,
+            LITE0,
+            dataset_id="0123456789ab",
+            dataset_version=1,
+            dataset_name="pets",
+            name=str(number),
+        )
+        said = (*HEAD, epoch(1, 13.0), *ended(15.0, {})) if number < 3 else HEAD[:1]
+        for event in said:
+            run.log.append(event)
+    assert [each.result for each in forecast.past_runs(place)] == [14.0] * 3
+    assert len(forecast.past_runs(place, newest=2)) == 2
+    run.log.append(HEAD[1])  # it grows, and is read again
+    for event in (*HEAD[2:], epoch(1, 13.0), *ended(16.0, {})):
+        run.log.append(event)
+    assert [each.result for each in forecast.past_runs(place)] == [15.0, 14.0, 14.0, 14.0]
 
 
 # The way to the result
@@ -339,6 +476,75 @@ def test_time_left_begins_with_the_forecast_and_ends_with_the_pace() -> None:
     unknown = replace(expected, seconds=None)
     assert forecast.seconds_left(begun, VARIED, unknown, 5.0) is None
     assert forecast.seconds_left(half, VARIED, unknown, 200.0) == pytest.approx(200.0)
+
+
+TAIL_SHARES = {"prepare": 0.0, "train": 0.2, "tune": 0.8}
+GOES_ON = replace(TUNED, epochs=1, tail=TailConfig(epochs=8))
+
+
+def went_on(*more: events.Event) -> events.RunStatus:
+    """A run whose tuning was stopped at epoch 4 of 8, an hour before it went on."""
+    first = (
+        events.StageMoved(time=0.0, stage="train", done=1, total=1),
+        epoch(1, 60.0),
+        events.StageMoved(time=60.0, stage="tune", done=0, total=8),
+        *(epoch(number, 60.0 + 30 * number, "tail") for number in (1, 2, 3, 4)),
+        events.Cancelled(time=180.0, epoch=4, phase="tail"),
+        events.Queued(time=3_780.0, resume=True),
+        events.Started(time=3_780.0, pid=2),
+    )
+    return at(*first, *more)
+
+
+def expected(seconds: float | None, **stages: float) -> Forecast:
+    return Forecast(
+        seconds=seconds,
+        packing_seconds=None,
+        memory_bytes=None,
+        shares=TAIL_SHARES,
+        stages=stages,
+        reason="",
+    )
+
+
+def test_a_run_that_went_on_has_the_pace_of_what_it_does_now() -> None:
+    begun = went_on()
+    assert forecast.seconds_left(begun, GOES_ON, expected(300.0), 5.0) == pytest.approx(120.0)
+    assert forecast.seconds_left(begun, GOES_ON, expected(None), 5.0) is None
+    later = went_on(
+        events.StageMoved(time=3_790.0, stage="tune", done=4, total=8),
+        epoch(5, 3_820.0, "tail"),
+        epoch(6, 3_860.0, "tail"),
+    )
+    # Two epochs took 80 s with what came before them, so the other two take as long.
+    assert forecast.seconds_left(later, GOES_ON, expected(None), 80.0) == pytest.approx(80.0)
+    # It has done half of its own way: pace and forecast (60 s) count alike.
+    assert forecast.seconds_left(later, GOES_ON, expected(300.0), 80.0) == pytest.approx(70.0)
+
+
+def test_the_time_left_ends_with_the_time_budget() -> None:
+    limited = replace(GOES_ON, minutes=5.0)
+    now = went_on(
+        events.StageMoved(time=3_790.0, stage="tune", done=4, total=8),
+        epoch(5, 3_820.0, "tail"),
+        epoch(6, 3_860.0, "tail"),
+    )
+    # 180 s before it was stopped, 80 s since: 40 s of 300 are left, and the judgement.
+    left = forecast.seconds_left(now, limited, expected(300.0, evaluate=1.0), 80.0)
+    assert left == pytest.approx(41.0)
+    assert forecast.seconds_left(now, limited, expected(300.0, evaluate=1.0), 500.0) == 1.0
+
+
+def test_of_a_run_that_went_on_the_forecast_knows_what_it_did_before(
+    studio: Workspace, three_kinds: Manifest
+) -> None:
+    boundary = events.StageMoved(time=60.0, stage="boundary", done=40, total=40)
+    goes_on = events.Queued(time=90.0, resume=True), events.Started(time=91.0, pid=2)
+    earlier = [tuned()]
+    first = forecast.of_begun(three_kinds, TUNED, studio, (*HEAD, boundary), earlier)
+    again = forecast.of_begun(three_kinds, TUNED, studio, (*HEAD, boundary, *goes_on), earlier)
+    assert first.stages["boundary"] > 0.0
+    assert again.stages["boundary"] == 0.0
 
 
 def test_the_time_left_grows_by_a_fifth_at_most() -> None:

@@ -11,13 +11,17 @@ import pytest
 from tlcore.augment import PRESETS, TEXTBOOK, AugmentConfig
 from tlcore.config import TailConfig, TrainConfig, textbook
 from tlcore.errors import ConfigError
-from tlcore.settings_cli import add_settings, settings_of
+from tlcore.settings_cli import add_settings, say_unused, settings_of
+
+
+def parsed(*flags: str) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    add_settings(parser)
+    return parser.parse_args(flags)
 
 
 def read(*flags: str) -> TrainConfig:
-    parser = argparse.ArgumentParser()
-    add_settings(parser)
-    return settings_of(parser.parse_args(flags))
+    return settings_of(parsed(*flags))
 
 
 def test_no_flag_is_the_default() -> None:
@@ -69,12 +73,47 @@ def test_a_tuned_network_sees_two_copies_that_are_not_flipped() -> None:
     assert (config.views, config.augment, config.tail) == (2, unflipped, TailConfig())
     assert read("--mode", "finetune", "--views", "0").augment == AugmentConfig()
     assert read("--mode", "finetune", "--augment", "strong").augment == PRESETS["strong"]
+    assert read("--mode", "finetune", "--textbook") == replace(textbook(), mode="finetune")
 
 
 def test_epochs_are_those_of_the_tail_where_one_is_tuned() -> None:
     config = read("--mode", "finetune", "--epochs", "4", "--tail-blocks", "2")
     assert (config.epochs, config.tail) == (TrainConfig().epochs, TailConfig(epochs=4, blocks=2))
     assert read("--mode", "full", "--head-epochs", "5").epochs == 5
+    both = read("--mode", "finetune", "--epochs", "9", "--tail-epochs", "4")
+    assert (both.epochs, both.tail.epochs) == (9, 4)
+    assert read("--mode", "finetune", "--tail-epochs", "4").tail.epochs == 4
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        ("--views 2 --learning-rate 0.1 --mode head", ""),
+        ("--views 0 --augment none --l2 0", ""),
+        ("--textbook", ""),
+        ("--mode finetune --epochs 3 --augment strong --vary mixup=0.2", ""),
+        ("--mode scratch --epochs 3 --dropout 0.1", ""),
+        ("--augment strong", "--augment: no effect in mode head without copies (--views N)."),
+        (
+            "--vary rotation=9 --vary mixup=0.2",
+            "--vary rotation, --vary mixup: no effect in mode head without copies (--views N).",
+        ),
+        ("--views 2 --vary mixup=0.2", "--vary mixup: no effect in mode head."),
+        (
+            "--views 2 --augment none",
+            "--views: no effect in mode head without variation (--augment PRESET).",
+        ),
+        ("--tail-blocks 2 --epochs 3", "--tail-blocks: no effect in mode head."),
+        (
+            "--mode scratch --learning-rate 0.1 --head-epochs 3 --weights a.h5",
+            "--learning-rate, --weights, --head-epochs: no effect in mode scratch.",
+        ),
+        ("--mode full --tail-blocks 2", "--tail-blocks: no effect in mode full."),
+    ],
+)
+def test_flags_without_effect_are_named(flags: str, said: str) -> None:
+    options = parsed(*flags.split())
+    assert say_unused(options, settings_of(options)) == said
 
 
 @pytest.mark.parametrize(

@@ -5,22 +5,27 @@ from __future__ import annotations
 import argparse
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
-from tlcore import events, runs, sweep_cli, sweeps
-from tlcore.augment.settings import PRESETS, AugmentConfig
-from tlcore.config import TrainConfig
+from tlcore import events, runs, settings_cli, sweep_cli, sweeps
+from tlcore.augment.settings import PRESETS, TEXTBOOK, AugmentConfig
+from tlcore.config import TUNING_AUGMENT, TUNING_VIEWS, TailConfig, TrainConfig
 from tlcore.dataset import Manifest, SplitConfig
 from tlcore.errors import ConfigError, RunError, StorageError, TLError
-from tlcore.events import Evaluated, Finished, Started
+from tlcore.events import Evaluated, Finished, StageMoved, Started
+from tlcore.forecast import PastRun
+from tlcore.manifest import Photo
 from tlcore.runs import Run
 from tlcore.sweeps import Range, Sweep, SweepConfig
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
 LITE0, LITE1 = "efficientnet_lite0", "efficientnet_lite1"
+PHOTO = Photo(path="cat/1.jpg", sha256="0" * 64, width=9, height=9, label="cat", split="train")
 TWO = SweepConfig(axes={"learning_rate": (0.001, 0.003)})
 
 
@@ -121,7 +126,46 @@ def test_settings_without_effect_make_no_further_run() -> None:
         ("finetune", 2, 5),
         ("full", None, 5),
     ]
-    assert notes(axes=axes) == ["2 combinations are left out: they would only repeat other runs."]
+    assert notes(axes=axes) == [
+        "2 combinations are left out: they would only repeat other runs.",
+        "Runs that tune learn from 2 varied copies of each photo as well, as usual.",
+    ]
+
+
+def test_a_network_that_is_trained_from_nothing_has_no_learning_rate_of_the_last_layer() -> None:
+    axes = {"mode": ["head", "scratch"], "learning_rate": [0.001, 0.003], "epochs": [5]}
+    assert settings_of(planned(axes=axes), "mode", "learning_rate", "epochs") == [
+        ("head", 0.001, 5),
+        ("head", 0.003, 5),
+        ("scratch", None, None),
+    ]
+
+
+def copies(base: TrainConfig, **axes: Any) -> list[tuple[str, int, AugmentConfig]]:
+    found = planned(base=base, axes={"mode": ["head", "finetune", "full", "scratch"]} | axes)
+    return [(each.mode, each.views, each.augment) for each in found]
+
+
+def test_a_run_that_is_changed_to_tuning_learns_from_what_tuning_starts_with() -> None:
+    plain = AugmentConfig()
+    usual = (TUNING_VIEWS, TUNING_AUGMENT)
+    assert copies(TrainConfig()) == [
+        ("head", 0, plain),
+        ("finetune", *usual),
+        ("full", *usual),
+        ("scratch", 0, plain),
+    ]
+    light = TrainConfig(views=3, augment=PRESETS["light"])
+    assert {each[1:] for each in copies(light)} == {(3, PRESETS["light"])}
+    bare = TrainConfig(mode="finetune")  # who tunes without copies wants none
+    assert {each[1:] for each in copies(bare)} == {(0, plain)}
+
+
+def test_copies_or_variation_that_are_varied_are_not_chosen_for_the_person() -> None:
+    few = [each for each in copies(TrainConfig(), views=[0, 1]) if each[0] == "finetune"]
+    assert few == [("finetune", 0, TUNING_AUGMENT), ("finetune", 1, TUNING_AUGMENT)]
+    strong = [each for each in copies(TrainConfig(), augment=["strong"]) if each[0] == "full"]
+    assert strong == [("full", TUNING_VIEWS, PRESETS["strong"])]
 
 
 def test_a_value_given_twice_is_tried_once() -> None:
@@ -350,9 +394,10 @@ def judged(correct: int, low: float, high: float, epoch: int = 4) -> Evaluated:
     )
 
 
-def done(run: Run, seconds: float, result: Evaluated) -> None:
-    run.log.append(result)
-    run.log.append(Finished(seconds={"total": seconds}))
+def done(run: Run, seconds: float, result: Evaluated, once: float = 0.0) -> None:
+    run.log.append(Started(pid=1, time=100.0))
+    run.log.append(replace(result, time=100.0 + once + seconds))
+    run.log.append(Finished(seconds={"convert": once}, time=1_000.0))
 
 
 @pytest.fixture
@@ -361,7 +406,7 @@ def compared(place: Workspace, photos: Manifest) -> Sweep:
     config = SweepConfig(axes={"mode": ["head", "finetune"], "tail.blocks": [1, 2, 3, 4]})
     sweep = sweeps.create(place, photos, config)
     first, second, third, fourth, _ = sweep.runs()
-    done(first, 4.0, judged(80, 0.72, 0.86))
+    done(first, 4.0, judged(80, 0.72, 0.86), once=9.0)
     done(second, 60.0, judged(90, 0.83, 0.94))
     done(third, 50.0, judged(60, 0.50, 0.69))
     fourth.log.append(Started(pid=1, time=100.0))
@@ -430,6 +475,40 @@ def test_a_forecast_of_what_was_measured_is_a_number_for_each_run(trained) -> No
     assert sweeps.expected_seconds(line, trained.run.workspace, past=[]) == [None, None]
 
 
+def test_what_a_run_leaves_in_the_caches_is_not_paid_again_by_the_next(
+    place: Workspace, photos: Manifest
+) -> None:
+    """Nothing is known of this network: 100 photos, to be converted, looked at and cut."""
+    train = [replace(PHOTO, sha256=f"{number:064}") for number in range(80)]
+    val = [replace(PHOTO, sha256=f"{number:064}", split="val") for number in range(80, 100)]
+    manifest = replace(photos, photos=(*train, *val))
+    config = TrainConfig(mode="finetune", epochs=10, tail=TailConfig(epochs=5))
+    past = PastRun(
+        config=config,
+        dataset_id="another",
+        learn=80,
+        aside=20,
+        decoded=100,
+        looked=100,
+        boundary_looks=100,
+        head_epochs=10,
+        tail_epochs=5,
+        head_epoch=0.5,
+        tail_epoch=2.0,
+        seconds={"decode": 1.0, "features": 10.0, "boundary": 20.0, "convert": 7.0},
+        preparing=0.5,
+        result=38.5,
+        packing=3.0,
+    )
+    faster = replace(config, learning_rate=0.01)
+    deeper = replace(config, tail=replace(config.tail, blocks=9))
+    line = [(manifest, each) for each in (config, faster, config, deeper)]
+    found = sweeps.expected_seconds(line, place, [past])
+    rest = 0.5 + 10 * 0.5 + 5 * 2.0 + 3.0
+    assert found[:3] == pytest.approx([rest + 7.0 + 1.0 + 10.0 + 20.0, rest, rest])
+    assert found[3] is None  # another cut was never measured
+
+
 # The command line
 
 
@@ -482,12 +561,72 @@ def test_arguments_become_a_sweep() -> None:
 
 
 @pytest.mark.parametrize(
-    ("flag", "value"), [("--epochs", "ten"), ("--dropout", "high"), ("--l2", "a..b")]
+    ("flag", "value", "example"),
+    [
+        ("--epochs", "ten", "30"),
+        ("--dropout", "high", "0.0"),
+        ("--l2", "a..b", "0.0"),
+        ("--tail-blocks", "x", "4"),
+        ("--views", "few", "0"),
+    ],
 )
-def test_a_value_of_another_kind_is_refused_with_an_example(flag: str, value: str) -> None:
+def test_a_value_of_another_kind_is_refused_with_an_example(
+    flag: str, value: str, example: str
+) -> None:
     with pytest.raises(ConfigError, match="is no value for it") as refused:
         sweep_cli.sweep_config(parsed("sweep", "x.zip", flag, value))
-    assert "as in " in refused.value.hint
+    assert refused.value.hint == f"Write values with commas between them, as in {example}."
+
+
+def swept(*flags: str) -> list[TrainConfig]:
+    return list(sweeps.plan(sweep_cli.sweep_config(parsed("sweep", "x.zip", *flags))).configs)
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        *("--mode finetune", "--mode finetune --epochs 3", "--mode full --views 3"),
+        *("--mode finetune --augment strong", "--mode scratch --epochs 3 --views 2"),
+        *("--mode finetune --head-epochs 9 --tail-epochs 3", "--views 2", "--epochs 7"),
+        *("--mode finetune --epochs 9 --tail-epochs 3", "--views 3 --augment light"),
+    ],
+)
+def test_a_sweep_reads_flags_as_train_does(flags: str) -> None:
+    parser = argparse.ArgumentParser()
+    settings_cli.add_settings(parser)
+    alone = settings_cli.settings_of(parser.parse_args(flags.split()))
+    assert swept(*flags.split()) == [alone]
+
+
+def test_epochs_that_mean_another_thing_in_each_mode_are_refused() -> None:
+    with pytest.raises(ConfigError, match="--epochs means the last layer in mode head") as refused:
+        swept("--mode", "head,finetune", "--epochs", "3")
+    assert refused.value.hint == "Give --head-epochs and --tail-epochs."
+    both = swept("--mode", "head,finetune", "--head-epochs", "5", "--tail-epochs", "3")
+    assert [(each.mode, each.epochs, each.tail.epochs) for each in both] == [
+        ("head", 5, 3),
+        ("finetune", 5, 3),
+    ]
+
+
+def test_all_modes_of_a_sweep_see_the_same_copies() -> None:
+    found = swept("--mode", "head,finetune", "--views", "2")
+    assert {each.augment for each in found} == {TUNING_AUGMENT}
+    assert swept("--views", "2")[0].augment == TEXTBOOK
+
+
+def test_what_no_run_makes_use_of_is_told() -> None:
+    options = parsed("sweep", "x.zip", "--mode", "head", "--augment", "light", "--tail-blocks", "2")
+    config = sweep_cli.sweep_config(options)
+    assert sweeps.without_effect(config, sweeps.plan(config)) == ["tail.blocks", "augment"]
+
+
+def test_a_download_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    tell = sweep_cli._TellDownload(Console(stderr=True))
+    for done in (1, 2):
+        tell(StageMoved(stage="prepare", done=done, total=14))
+        tell(StageMoved(stage="features", done=done, total=36))
+    assert capsys.readouterr().err == "  Downloading the network, 14 MB ...\n"
 
 
 def test_a_sweep_on_the_command_line_shares_what_the_network_saw(

@@ -9,33 +9,39 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import math
 import os
 import shutil
+import signal
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import FrameType
 from typing import Any, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from tlcore import backbones, checks, dataset, examine, runs, spreadsheet
+from tlcore.backbones import BackboneSpec
 from tlcore.checks import Issue
+from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest, SplitConfig, Survey
 from tlcore.errors import DatasetError, RunError, StorageError, TLError
 from tlcore.events import EpochEnded, Event, StageMoved, Warned
 from tlcore.examine import Examination
-from tlcore.executors import InlineExecutor
+from tlcore.executors import perform
 from tlcore.networks_cli import add_networks
 from tlcore.photos_cli import add_photos
 from tlcore.pipeline import Result
 from tlcore.predict import Prediction, Predictor, photos_of
 from tlcore.runs import Run
-from tlcore.settings_cli import add_settings, settings_of
+from tlcore.settings_cli import add_settings, say_unused, settings_of
 from tlcore.sweep_cli import QUEUE_ACTIONS, add_queue_arguments, add_sweep
-from tlcore.worker import import_heavy
+from tlcore.worker import KILLED, import_heavy
 from tlcore.workspace import Workspace, new_id, storage_errors
 
 _REFUSED, _BUG, _INTERRUPTED = 2, 1, 130
@@ -56,6 +62,7 @@ _JOB_STAGES: Mapping[str, str] = {
     "checks": "Comparing them",
     "map": "Drawing the map",
 }
+Print = Callable[[str], None]
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -264,10 +271,11 @@ def _train(options: argparse.Namespace, print_out: Callable[[str], None]) -> Non
     workspace = Workspace.default()
     config = settings_of(options)
     spec = backbones.find(config.backbone, workspace)
-    backbones.locate(spec, config.weights)
+    _refuse_missing_weights(spec, config)
     if options.out is not None:
         _refuse_occupied(options.out)
     with _Console() as console:
+        console.say(say_unused(options, config))
         console.advance("Starting", 0, 0)
         import_heavy()
         start = time.perf_counter()
@@ -288,17 +296,84 @@ def _train(options: argparse.Namespace, print_out: Callable[[str], None]) -> Non
             dataset_version=manifest.version,
             dataset_name=manifest.name,
         )
-        executor = InlineExecutor(on_event=console.show)
-        executor.start(run)
-    result = executor.result
+        result = _perform(run, console)
+    _tell_result(manifest, run, result, ingest_seconds, options, print_out)
+
+
+def _refuse_missing_weights(spec: BackboneSpec, config: TrainConfig) -> None:
+    """Refuses weights that cannot be there later either; what is downloaded, the run fetches."""
+    if config.mode != "scratch" and (config.weights or spec.origin != "download"):
+        backbones.locate(spec, config.weights)
+
+
+def _perform(run: Run, console: _Console, *, resume: bool = False) -> Result:
+    """Does a run here and now; one that can go on says how.
+
+    Raises:
+        TLError: It failed, or was stopped before there was a model.
+    """
+    runs.enqueue(run, offer=False, resume=resume)
+    try:
+        with _stopped_by_interrupt(run):
+            result = perform(run, on_event=console.show)
+    except BaseException:
+        if _can_go_on(run):
+            console.say(_how_to_go_on(run))
+        raise
     if result is None:
-        raise RunError("The run was stopped before the first epoch.", hint="Start it again.")
+        what = "a new model" if run.status().has_model else "a model"
+        raise RunError(f"The run was stopped before there was {what}.", hint=_how_to_go_on(run))
+    return result
+
+
+def _can_go_on(run: Run) -> bool:
+    """Tells whether a run did epochs, and its loss is a number still."""
+    epochs = run.status().epochs
+    return bool(epochs) and math.isfinite(epochs[-1].loss + epochs[-1].val_loss)
+
+
+def _how_to_go_on(run: Run) -> str:
+    return f"Go on with: tlstudio runs resume {run.id}"
+
+
+@contextlib.contextmanager
+def _stopped_by_interrupt(run: Run) -> Iterator[None]:
+    """Lets the first Ctrl-C stop a run, which keeps its best epoch; the second one interrupts."""
+    usual = signal.getsignal(signal.SIGINT)
+    # Elsewhere no handler can be set; and who started this may have switched Ctrl-C off.
+    if threading.current_thread() is not threading.main_thread() or not callable(usual):
+        yield
+        return
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        signal.signal(signal.SIGINT, usual)
+        # Not by `print`, in the midst of which this may be.
+        os.write(2, b"\nStopping. The best epoch so far is kept; Ctrl-C again interrupts.\n")
+        run.ask_to_stop()
+
+    signal.signal(signal.SIGINT, stop)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, usual)
+
+
+def _tell_result(
+    manifest: Manifest,
+    run: Run,
+    result: Result,
+    ingest_seconds: float,
+    options: argparse.Namespace,
+    print_out: Print,
+) -> None:
     place = result.bundle if options.out is None else _copy_bundle(result.bundle, options.out)
     report = _report(manifest, run, result, ingest_seconds, place)
     if options.json:
         print_out(json.dumps(report, ensure_ascii=False))
-    else:
-        _print_report(report, result, print_out)
+        return
+    _print_report(report, result, print_out)
+    if result.stopped:
+        print_out(f"It was stopped. {_how_to_go_on(run)}")
 
 
 def _report(
@@ -319,6 +394,7 @@ def _report(
         "bundle": str(place),
         "run": run.id,
         "name": run.name,
+        "stopped": result.stopped,
     }
 
 
@@ -326,13 +402,14 @@ def _print_report(
     report: Mapping[str, Any], result: Result, print_out: Callable[[str], None]
 ) -> None:
     low, high = result.evaluation.interval
-    seconds, convert = report["seconds"]["total"], report["seconds"]["convert"]
+    seconds, total = report["seconds"], report["seconds"]["total"]
     print_out(
         f"Right on {result.evaluation.correct} of {result.evaluation.total} photos set aside: "
         f"{result.evaluation.accuracy:.1%}, between {low:.1%} and {high:.1%}."
     )
-    once = f", and {convert:.1f} s once to prepare the network" if convert else ""
-    print_out(f"Took {seconds:.1f} s{once}.")
+    ready = seconds["download"] + seconds["convert"]
+    once = f", and {ready:.1f} s once to prepare the network" if ready else ""
+    print_out(f"Took {total:.1f} s{once}.")
     print_out(f"The model: {report['bundle']}")
 
 
@@ -404,9 +481,17 @@ class _Console:
             self._task, description=description, completed=done, total=total or None
         )
 
+    def say(self, words: str) -> None:
+        """Prints a sentence, if there is one."""
+        if words:
+            self._console.print(words, markup=False, soft_wrap=True)
+
     def show(self, event: Event) -> None:
         """Shows one event of a run."""
         match event:
+            case StageMoved(stage="prepare", total=megabytes) if megabytes:
+                told = f"Downloading the network, {megabytes} MB"
+                self.advance(told, event.done, megabytes)
             case StageMoved():
                 self.advance(_STAGES[event.stage], event.done, event.total)
             case EpochEnded():
@@ -476,30 +561,93 @@ def _export(options: argparse.Namespace, print_out: Callable[[str], None]) -> No
 
 
 def _add_runs(commands: Any) -> None:
-    parser = _command(commands, "runs", _runs, "Lists, shows, orders or deletes runs.")
-    actions = ("show", "delete", *QUEUE_ACTIONS)
+    about = "Lists and shows runs, goes on with one, orders, stops, renames or deletes them."
+    parser = _command(commands, "runs", _runs, about)
+    actions = (*_RUN_ACTIONS, *QUEUE_ACTIONS)
     parser.add_argument("action", nargs="?", choices=actions, help="default: list")
-    parser.add_argument("id", nargs="?", metavar="ID")
+    parser.add_argument("id", nargs="?", default="", metavar="ID")
+    parser.add_argument("name", nargs="?", default="", metavar="NAME", help="rename: its new one")
+    parser.add_argument("--out", type=Path, metavar="DIR", help="resume: where the bundle goes")
     add_queue_arguments(parser)
 
 
-def _runs(options: argparse.Namespace, print_out: Callable[[str], None]) -> None:
-    workspace = Workspace.default()
-    if options.action in QUEUE_ACTIONS:
-        QUEUE_ACTIONS[options.action](options, print_out)
-        return
+def _runs(options: argparse.Namespace, print_out: Print) -> None:
     if options.action is None:
-        _list_runs(runs.list_runs(workspace), options, print_out)
-        return
-    run = runs.load(workspace, options.id or "")
-    report = _describe_run(run)
-    if options.action == "delete":
-        runs.delete(run)
-        report |= {"deleted": True}
-    if options.json or options.action == "show":
-        print_out(json.dumps(report, ensure_ascii=False, indent=None if options.json else 2))
+        _list_runs(runs.list_runs(Workspace.default()), options, print_out)
     else:
-        print_out(f"Deleted {run.name}.")
+        {**_RUN_ACTIONS, **QUEUE_ACTIONS}[options.action](options, print_out)
+
+
+def _load(options: argparse.Namespace) -> Run:
+    return runs.load(Workspace.default(), options.id)
+
+
+def _show(options: argparse.Namespace, print_out: Print) -> None:
+    report = _describe_run(_load(options))
+    print_out(json.dumps(report, ensure_ascii=False, indent=None if options.json else 2))
+
+
+def _resume(options: argparse.Namespace, print_out: Print) -> None:
+    run = _load(options)
+    run.fail_if_orphaned(**KILLED)
+    if run.status().state == "finished":
+        raise RunError(
+            f"{run.name} is finished: there is nothing to go on with.",
+            hint="Train again, with other settings.",
+        )
+    if options.out is not None:
+        _refuse_occupied(options.out)
+    manifest = dataset.load_manifest(run.workspace, run.dataset_id, run.dataset_version)
+    with _Console() as console:
+        console.advance("Starting", 0, 0)
+        import_heavy()
+        result = _perform(run, console, resume=True)
+    _tell_result(manifest, run, result, 0.0, options, print_out)
+
+
+def _stop(options: argparse.Namespace, print_out: Print) -> None:
+    run = _load(options)
+    if not run.status().is_active:
+        raise RunError(f"{run.name} is not under way.", hint="There is nothing to stop.")
+    runs.request_stop(run)
+    _tell_change(run, f"{run.name} stops and keeps its best epoch.", options, print_out)
+
+
+def _rename(options: argparse.Namespace, print_out: Print) -> None:
+    before = _load(options)
+    run = runs.rename(before, options.name)
+    _tell_change(run, f"{before.name} is called {run.name} now.", options, print_out)
+
+
+def _delete(options: argparse.Namespace, print_out: Print) -> None:
+    run = _load(options)
+    report = _describe_run(run) | {"deleted": True}
+    runs.delete(run)
+    if options.json:
+        print_out(json.dumps(report, ensure_ascii=False))
+    else:
+        print_out(
+            f"Deleted {run.name}. For a day, this brings it back: tlstudio runs restore {run.id}"
+        )
+
+
+def _restore(options: argparse.Namespace, print_out: Print) -> None:
+    run = runs.restore(Workspace.default(), options.id)
+    _tell_change(run, f"{run.name} is back.", options, print_out)
+
+
+def _tell_change(run: Run, words: str, options: argparse.Namespace, print_out: Print) -> None:
+    print_out(json.dumps(_describe_run(run), ensure_ascii=False) if options.json else words)
+
+
+_RUN_ACTIONS: Mapping[str, Callable[[argparse.Namespace, Print], None]] = {
+    "show": _show,
+    "resume": _resume,
+    "stop": _stop,
+    "rename": _rename,
+    "delete": _delete,
+    "restore": _restore,
+}
 
 
 def _list_runs(

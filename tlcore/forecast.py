@@ -6,21 +6,34 @@ measured is not guessed: the forecast then says so instead of giving a number.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
-import os
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 from tlcore import runs
-from tlcore.backbones import BackboneSpec, find, is_ready, locate, trunk_file
+from tlcore.backbones import BackboneSpec, find, is_ready, place, trunk_file
 from tlcore.config import TrainConfig
 from tlcore.decoded import DecodedCache
-from tlcore.errors import TLError
-from tlcore.events import EpochEnded, Event, Queued, RunStatus, StageMoved, status
-from tlcore.features import FeatureStore
+from tlcore.errors import ConfigError, TLError
+from tlcore.events import (
+    EpochEnded,
+    Evaluated,
+    Event,
+    EventLog,
+    Queued,
+    RunStatus,
+    StageMoved,
+    status,
+)
+from tlcore.features import KEPT_BYTES, FeatureStore
 from tlcore.manifest import Manifest
+from tlcore.passes import share_out
+from tlcore.phases import ONCE
+from tlcore.runs import Run
 from tlcore.workspace import Workspace
 
 # The stages of a run up to its result, in their order. Packing comes after the result.
@@ -29,6 +42,12 @@ STAGES = ("prepare", "decode", "features", "train", "views", "boundary", "tune",
 _USUAL = {"prepare": 0.02, "decode": 0.1, "features": 0.6, "train": 0.25, "evaluate": 0.03}
 _USUAL_MORE = {"views": 0.6, "boundary": 0.4, "tune": 1.5}
 _NEWEST = 40
+# Logs that are not read again while they do not grow: those of a large sweep, and more.
+_REMEMBERED = 4096
+# An own network may be smaller than what its size is told in.
+_LEAST_MEGABYTES = 0.1
+# The stages that a time budget ends; those before them and the judgement take what they take.
+_BUDGETED = ("train", "views", "boundary", "tune")
 # A rate is the median of so many runs: one that shared the computer must not count alone.
 _RUNS_OF_A_RATE = 3
 # Photos asked for in a cache; the rest is taken to be remembered like them.
@@ -39,8 +58,7 @@ _AROUND_A_LOOK = 1.1
 _TUNED = ("finetune", "full", "scratch")
 # A process with TensorFlow warm, measured; a living worker's own figure replaces it.
 _WORKER_BYTES = 760e6
-_MOST_TRUNKS = 16
-# Per thread: weights, and the activations of a call, measured as multiples of the weights file.
+# Per copy: weights, and the activations of a call, measured as multiples of the weights file.
 _TRUNK_FILES, _TRUNK_PIXEL_BYTES = 1.0, 500
 # Embeddings lie in memory as rows, as one array and as a tensor.
 _EMBEDDING_COPIES = 3
@@ -64,7 +82,7 @@ class PastRun:
         head_epoch, tail_epoch: Seconds of one, the median; 0 if there were fewer than two.
         head_start, tail_start: Seconds before the first that later ones did not take.
         seconds: Per name, as its `finished` event reports them.
-        preparing: Seconds before the first photo, without a conversion.
+        preparing: Seconds before the first photo, without a download and a conversion.
         result: Seconds from its start to its result.
         packing: Seconds from its result to its end.
         memory_bytes: The most it held, 0 where that was not measured.
@@ -162,7 +180,8 @@ class Forecast:
     """What a run will take.
 
     Attributes:
-        seconds: From its start to its result; None where something was never measured here.
+        seconds: From its start to its result, if no patience ends it early; None where something
+            was never measured here.
         packing_seconds: From its result until it is packed; None likewise.
         memory_bytes: The most its process holds; None likewise.
         shares: What share of the time to the result each stage takes; they sum to 1.
@@ -196,12 +215,30 @@ def of_run(
     """
     if past is None:
         past = past_runs(workspace)
-    spec = find(config.backbone)
-    return forecast(
-        plan(manifest, config, workspace, past),
-        past,
-        milliseconds=_measured_speed(spec, workspace),
-    )
+    return of_plan(plan(manifest, config, workspace, past), past, workspace)
+
+
+def of_plan(planned: Plan, past: Iterable[PastRun], workspace: Workspace) -> Forecast:
+    """Forecasts what is planned on this computer.
+
+    Args:
+        planned: What is before it.
+        past: Finished runs, newest first.
+        workspace: Has the measured speed of the network.
+    """
+    from tlcore.backbones import speed
+
+    spec = _spec(planned.config.backbone, workspace)
+    measured = speed.milliseconds(spec, workspace) if spec else None
+    return forecast(planned, past, milliseconds=measured, workspace=workspace)
+
+
+def _spec(name: str, workspace: Workspace | None) -> BackboneSpec | None:
+    """Returns a network; None for one that was forgotten."""
+    try:
+        return find(name, workspace)
+    except ConfigError:
+        return None
 
 
 def of_begun(
@@ -213,6 +250,8 @@ def of_begun(
 ) -> Forecast:
     """Forecasts a run that has begun, as it was before: what it did itself was not remembered.
 
+    Of a run that goes on, what it did before is, and its epochs count as done.
+
     Args:
         manifest: The photos.
         config: The settings.
@@ -223,17 +262,26 @@ def of_begun(
     if past is None:
         past = past_runs(workspace)
     planned = plan(manifest, config, workspace, past)
-    known = replace(planned.known, **_told_known(planned, said))
-    return forecast(
-        replace(planned, known=known),
-        past,
-        milliseconds=_measured_speed(find(config.backbone), workspace),
-    )
+    begun = _newest_begin(said)
+    known = _told_known(planned, said[begun:])
+    before = _last(_moves(said[:begun]), "boundary")
+    if before and before.total:
+        known = {"boundary": before.done / before.total} | known
+    return of_plan(replace(planned, known=replace(planned.known, **known)), past, workspace)
+
+
+def _newest_begin(said: Sequence[Event]) -> int:
+    """Returns the place at which a run was queued last, to begin or to go on."""
+    return max((i for i, event in enumerate(said) if isinstance(event, Queued)), default=0)
+
+
+def _moves(said: Iterable[Event]) -> list[StageMoved]:
+    return [event for event in said if isinstance(event, StageMoved)]
 
 
 def _told_known(planned: Plan, said: Sequence[Event]) -> dict[str, float]:
     """Returns what the run itself said of what it remembered."""
-    moves = [event for event in said if isinstance(event, StageMoved)]
+    moves = _moves(said)
     told = {}
     for name, stage in (("plain", "features"), ("boundary", "boundary")):
         last = _last(moves, stage)
@@ -241,26 +289,37 @@ def _told_known(planned: Plan, said: Sequence[Event]) -> dict[str, float]:
             told[name] = last.remembered / last.total
     views = _last(moves, "views")
     if views and views.done:
-        told["views"] = _views_remembered(planned.config, moves) / views.done
+        told["views"] = views.remembered / views.done
     if moves and moves[-1].stage != "prepare":
         decode = _last(moves, "decode")
         told["decoded"] = 1 - (decode.total / planned.photos if decode and planned.photos else 0.0)
     return told
 
 
-def _measured_speed(spec: BackboneSpec, workspace: Workspace) -> float | None:
-    from tlcore.backbones import speed
-
-    return speed.milliseconds(spec, workspace)
-
-
 def past_runs(workspace: Workspace, newest: int = _NEWEST) -> list[PastRun]:
-    """Returns what the newest finished runs took, newest first."""
-    heard = (
-        past_run(run.config, run.dataset_id, run.events())
-        for run in runs.list_runs(workspace)[:newest]
-    )
-    return [past for past in heard if past is not None]
+    """Returns what the newest finished runs took, newest first.
+
+    Args:
+        workspace: Has the runs.
+        newest: How many finished ones; those that wait, or failed, do not count.
+    """
+    heard = map(_heard, runs.list_runs(workspace))
+    return list(itertools.islice((past for past in heard if past is not None), newest))
+
+
+def _heard(run: Run) -> PastRun | None:
+    try:
+        found = run.log.path.stat()
+    except OSError:
+        return None
+    return _read(run.log.path, found.st_size, found.st_mtime_ns, run.config, run.dataset_id)
+
+
+@functools.lru_cache(maxsize=_REMEMBERED)
+def _read(
+    path: Path, _size: int, _mtime_ns: int, config: TrainConfig, dataset_id: str
+) -> PastRun | None:
+    return past_run(config, dataset_id, EventLog(path).read())
 
 
 def past_run(config: TrainConfig, dataset_id: str, said: Sequence[Event]) -> PastRun | None:
@@ -272,17 +331,22 @@ def past_run(config: TrainConfig, dataset_id: str, said: Sequence[Event]) -> Pas
         said: Its events, oldest first.
     """
     now = status(said)
-    began = max((i for i, event in enumerate(said) if isinstance(event, Queued)), default=0)
+    began = _newest_begin(said)
     resumed = bool(said) and isinstance(said[began], Queued) and said[began].resume  # type: ignore[attr-defined]
     if resumed or now.finished is None or now.evaluated is None or now.started_at is None:
         return None
-    moves = [event for event in said[began:] if isinstance(event, StageMoved)]
+    moves = _moves(said[began:])
     learn = _learned_from(config, now, moves)
     if learn <= 0:
         return None
     head, tail = (_Pace.of(now.epochs, phase, moves, stage) for phase, stage in _PHASES)
+    # Packing may correct the judgement, which is then told again.
+    judged = next(event.time for event in said[began:] if isinstance(event, Evaluated))
     second = next((event.time for event in moves if event.stage != "prepare"), now.started_at)
     seconds = now.finished.seconds
+    if tuning := seconds.get("finetune"):  # holds the building and cutting of the network, too
+        tail = replace(tail, start=max(0.0, tuning - tail.epochs * tail.each))
+    once = sum(seconds.get(name, 0.0) for name in ONCE)
     return PastRun(
         config=config,
         dataset_id=dataset_id,
@@ -290,7 +354,7 @@ def past_run(config: TrainConfig, dataset_id: str, said: Sequence[Event]) -> Pas
         aside=now.evaluated.total,
         decoded=_cost(moves, "decode"),
         looked=_cost(moves, "features"),
-        view_looks=_view_looks(config, moves),
+        view_looks=_cost(moves, "views"),
         boundary_looks=_cost(moves, "boundary"),
         head_epochs=head.epochs,
         tail_epochs=tail.epochs,
@@ -299,9 +363,9 @@ def past_run(config: TrainConfig, dataset_id: str, said: Sequence[Event]) -> Pas
         head_start=head.start,
         tail_start=tail.start,
         seconds=seconds,
-        preparing=max(0.0, second - now.started_at - seconds.get("convert", 0.0)),
-        result=now.evaluated.time - now.started_at,
-        packing=now.finished.time - now.evaluated.time,
+        preparing=max(0.0, second - now.started_at - once),
+        result=judged - now.started_at,
+        packing=now.finished.time - judged,
         memory_bytes=float(getattr(now.finished, "memory_bytes", 0.0)),
     )
 
@@ -325,24 +389,6 @@ def _learned_from(config: TrainConfig, now: RunStatus, moves: Sequence[StageMove
         return looked.total - now.evaluated.total
     steps = _last(moves, "tune")
     return config.tail.batch_size * steps.total // config.tail.epochs if steps else 0
-
-
-def _view_looks(config: TrainConfig, moves: Sequence[StageMoved]) -> int:
-    last = _last(moves, "views")
-    return last.done - _views_remembered(config, moves) if last else 0
-
-
-def _views_remembered(config: TrainConfig, moves: Sequence[StageMoved]) -> int:
-    """Adds up what each view remembered: its events tell of it alone."""
-    told = [move for move in moves if move.stage == "views"]
-    if not told:
-        return 0
-    photos = max(1, told[-1].total // max(1, min(config.views, config.epochs - 1)))
-    remembered: dict[int, int] = {}
-    for move in told:
-        view = max(0, move.done - 1) // photos
-        remembered[view] = max(remembered.get(view, 0), move.remembered)
-    return sum(remembered.values())
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -380,22 +426,31 @@ def plan(
     learn = [photo.sha256 for photo in manifest.subset("train")]
     aside = [photo.sha256 for photo in manifest.subset("val")]
     bare = Plan(config=config, dataset_id=manifest.id, learn=len(learn), aside=len(aside))
-    spec = find(config.backbone)
-    if not (config.weights or is_ready(spec)):
-        return replace(bare, is_converted=False)
-    try:
-        file = trunk_file(spec, locate(spec, config.weights), workspace)
-    except TLError:
+    spec = _spec(config.backbone, workspace)
+    if spec is None or (bare.looks and not (config.weights or is_ready(spec))):
         return replace(bare, is_converted=False)
     decoded = DecodedCache(workspace, spec.size)
+    known = Known(decoded=_share([*learn, *aside], lambda keys: sum(map(decoded.has, keys))))
+    if not bare.looks:
+        return replace(bare, known=known)
+    try:
+        file = trunk_file(spec, place(spec, config.weights), workspace)
+    except (TLError, OSError):  # a file that was given and is not there
+        return replace(bare, is_converted=False)
     plain, views = _embeddings_known(bare, workspace, file.space, learn, aside)
-    known = Known(
-        decoded=_share([*learn, *aside], lambda keys: sum(map(decoded.has, keys))),
-        plain=plain,
-        views=views,
-        boundary=_boundary_known(bare, past),
-    )
+    known = replace(known, plain=plain, views=views, boundary=_boundary_known(bare, past))
     return replace(bare, known=known, is_converted=file.path.is_file())
+
+
+def looks_of(config: TrainConfig) -> Hashable:
+    """Names what a run wants to see: the caches answer runs of the same name alike.
+
+    Args:
+        config: Its settings.
+    """
+    bare = Plan(config=config, dataset_id="", learn=0, aside=0)
+    looks = (bare.views, bare.tail_views, config.augment, config.seed)
+    return (config.backbone, config.weights, tail_of(config), *looks)
 
 
 def _embeddings_known(
@@ -427,7 +482,7 @@ def _boundary_known(bare: Plan, past: Iterable[PastRun]) -> float:
     config = bare.config
     rows = bare.photos + bare.tail_views * bare.learn
     for run in past:
-        same_cut = _tail_of(run.config) == _tail_of(config)
+        same_cut = tail_of(run.config) == tail_of(config)
         same_copies = (run.config.augment, run.config.seed) == (config.augment, config.seed)
         if run.dataset_id == bare.dataset_id and run.tail_epochs and same_cut:
             views = min(run.config.views, bare.tail_views) if same_copies else 0
@@ -435,20 +490,27 @@ def _boundary_known(bare: Plan, past: Iterable[PastRun]) -> float:
     return 0.0
 
 
-def _tail_of(config: TrainConfig) -> tuple[str, str, int]:
-    """Names what is trained beyond the head."""
+def tail_of(config: TrainConfig) -> tuple[str, str, int]:
+    """Names what is trained beyond the head: network, mode and, where they count, blocks."""
     return config.backbone, config.mode, config.tail.blocks if config.mode == "finetune" else 0
 
 
-def forecast(plan: Plan, past: Iterable[PastRun], *, milliseconds: float | None = None) -> Forecast:
+def forecast(
+    plan: Plan,
+    past: Iterable[PastRun],
+    *,
+    milliseconds: float | None = None,
+    workspace: Workspace | None = None,
+) -> Forecast:
     """Forecasts a run from the rates of finished ones.
 
     Args:
         plan: What is before it.
         past: Finished runs on this computer, newest first.
         milliseconds: What a photo costs its network on this computer, where that was measured.
+        workspace: Where own networks lie; None for the default one.
     """
-    rates = _Rates(plan, list(past), milliseconds)
+    rates = _Rates(plan, list(past), milliseconds, workspace)
     costs = rates.costs()
     missing = [words for words, cost in costs.values() if cost is None]
     stages = {stage: cost for stage, (_, cost) in costs.items() if cost is not None}
@@ -463,6 +525,8 @@ def forecast(plan: Plan, past: Iterable[PastRun], *, milliseconds: float | None 
 
 
 def _reason(missing: Sequence[str], rates: _Rates) -> str:
+    if not rates.has_network:
+        return "This network is not on this computer any more."
     if missing:
         return f"{missing[0]} was not measured on this computer yet; the first run tells."
     if rates.has_same_network:
@@ -473,9 +537,21 @@ def _reason(missing: Sequence[str], rates: _Rates) -> str:
 class _Rates:
     """What the steps of a planned run cost, each from the finished runs that are most alike."""
 
-    def __init__(self, plan: Plan, past: list[PastRun], milliseconds: float | None) -> None:
+    def __init__(
+        self,
+        plan: Plan,
+        past: list[PastRun],
+        milliseconds: float | None,
+        workspace: Workspace | None,
+    ) -> None:
         self._plan, self._past, self._milliseconds = plan, past, milliseconds
+        self._workspace = workspace
+        self._spec = _spec(plan.config.backbone, workspace)
         self._same = [run for run in past if run.config.backbone == plan.config.backbone]
+
+    @property
+    def has_network(self) -> bool:
+        return self._spec is not None
 
     @property
     def has_same_network(self) -> bool:
@@ -506,6 +582,28 @@ class _Rates:
             costs["tune"] = ("Tuning", self._tail())
         alike = [run for run in self._past if (run.tail_epochs > 0) == plan.is_tuned]
         costs["evaluate"] = ("Judging", self._median(alike, _judging))
+        return self._within_budget(costs)
+
+    def _within_budget(
+        self, costs: dict[str, tuple[str, float | None]]
+    ) -> dict[str, tuple[str, float | None]]:
+        """Ends learning where the time budget does.
+
+        The first epoch comes to its end all the same, and one of the tail if that had begun.
+        """
+        config = self._plan.config
+        left = 60 * config.minutes or math.inf
+        for stage in [each for each in STAGES if each in costs]:
+            words, cost = costs[stage]
+            if cost is None:
+                continue
+            if stage in _BUDGETED:
+                least = cost / config.epochs if stage == "train" else 0.0
+                if stage == "tune" and (left > 0 or config.mode == "scratch"):
+                    least = cost / config.tail.epochs
+                cost = min(cost, max(left, least))
+            costs[stage] = words, cost
+            left -= cost
         return costs
 
     def packing(self) -> float | None:
@@ -515,23 +613,27 @@ class _Rates:
 
     def memory(self) -> float | None:
         """Returns the most that the process of the run holds, in bytes."""
-        plan = self._plan
-        tail = _tail_of(plan.config)
-        measured = [
-            run.memory_bytes
-            for run in self._past
-            if run.memory_bytes and _tail_of(run.config) == tail
-        ]
-        if measured:
-            return statistics.median(measured[:_RUNS_OF_A_RATE])
-        spec = find(plan.config.backbone)
-        if plan.config.mode in ("full", "scratch"):
-            return None
-        rows = plan.photos + plan.views * plan.learn
+        plan, spec = self._plan, self._spec
+        embeddings = _embedding_bytes(plan, spec)
+        tail = tail_of(plan.config)
+        measured = [run for run in self._past if run.memory_bytes and tail_of(run.config) == tail]
+        if plan.is_tuned:
+            size = plan.config.tail.batch_size
+            measured = _most_alike(measured, lambda run: run.config.tail.batch_size, size)
+        held = self._median(
+            _most_alike(measured, lambda run: run.learn, plan.learn),
+            lambda run: max(
+                _WORKER_BYTES,
+                run.memory_bytes + embeddings - _embedding_bytes(_planned(run), spec),
+            ),
+        )
+        if held is not None or spec is None or plan.config.mode in ("full", "scratch"):
+            return held
+        trunk = _trunk_bytes(spec)
         head = (
             _WORKER_BYTES
-            + min(os.cpu_count() or 1, _MOST_TRUNKS) * _trunk_bytes(spec)
-            + rows * spec.embedding_size * 4 * _EMBEDDING_COPIES
+            + share_out(trunk).copies * trunk
+            + embeddings
             + 4 * spec.parameters
             + _PACKING_BYTES
         )
@@ -541,13 +643,23 @@ class _Rates:
         usual = self._median(self._past, lambda run: run.preparing) or 0.0
         if self._plan.is_converted:
             return usual
-        size = find(self._plan.config.backbone).megabytes
         converted = [run for run in self._past if run.seconds.get("convert")]
+        # A tuned run may have converted what lies before its cut as well.
+        converted = [run for run in converted if not run.tail_epochs] or converted
+        own = self._plan.config.backbone
+        sizes = self._megabytes({own, *(run.config.backbone for run in converted)})
         per_megabyte = self._median(
-            converted,
-            lambda run: run.seconds["convert"] / find(run.config.backbone).megabytes,
+            [run for run in converted if run.config.backbone in sizes],
+            lambda run: run.seconds["convert"] / sizes[run.config.backbone],
         )
-        return None if per_megabyte is None else usual + size * per_megabyte
+        if per_megabyte is None or own not in sizes:
+            return None
+        return usual + sizes[own] * per_megabyte
+
+    def _megabytes(self, names: Iterable[str]) -> dict[str, float]:
+        """Returns the sizes of those networks that are here."""
+        specs = {name: _spec(name, self._workspace) for name in names}
+        return {name: max(_LEAST_MEGABYTES, spec.megabytes) for name, spec in specs.items() if spec}
 
     def _decode(self, look: float | None) -> float | None:
         """Returns the seconds of reading a photo; where none was read yet, a share of a look."""
@@ -575,9 +687,9 @@ class _Rates:
 
     def _boundary(self, look: float | None) -> float | None:
         """Returns the seconds of one pass up to the cut."""
-        cut = _tail_of(self._plan.config)
+        cut = tail_of(self._plan.config)
         return self._median(
-            [run for run in self._same if run.boundary_looks and _tail_of(run.config) == cut],
+            [run for run in self._same if run.boundary_looks and tail_of(run.config) == cut],
             lambda run: run.seconds["boundary"] / run.boundary_looks,
         ) or _times(self._more_for("boundary_looks", "boundary"), look)
 
@@ -620,8 +732,8 @@ class _Rates:
     def _tail(self) -> float | None:
         """Returns the seconds of all epochs of the tail."""
         config = self._plan.config
-        cut = _tail_of(config)
-        tuned = [run for run in self._past if run.tail_epochs and _tail_of(run.config) == cut]
+        cut = tail_of(config)
+        tuned = [run for run in self._past if run.tail_epochs and tail_of(run.config) == cut]
         tuned = _nearest(tuned, lambda run: run.config.tail.batch_size, config.tail.batch_size)
         start = self._median(tuned, lambda run: run.tail_start)
         each = self._median(tuned, lambda run: run.tail_epoch * self._plan.learn / run.learn)
@@ -640,7 +752,32 @@ class _Rates:
 def _nearest(
     runs_: Sequence[PastRun], size: Callable[[PastRun], int], wanted: int
 ) -> list[PastRun]:
-    return sorted(runs_, key=lambda run: round(abs(math.log(size(run) / max(1, wanted))), 1))
+    return sorted(runs_, key=lambda run: _distance(size(run), wanted))
+
+
+def _most_alike(
+    runs_: Sequence[PastRun], size: Callable[[PastRun], int], wanted: int
+) -> list[PastRun]:
+    """Returns the runs of which none is nearer, in their order."""
+    least = min((_distance(size(run), wanted) for run in runs_), default=0.0)
+    return [run for run in runs_ if _distance(size(run), wanted) == least]
+
+
+def _distance(size: int, wanted: int) -> float:
+    return round(abs(math.log(size / max(1, wanted))), 1)
+
+
+def _planned(run: PastRun) -> Plan:
+    return Plan(config=run.config, dataset_id=run.dataset_id, learn=run.learn, aside=run.aside)
+
+
+def _embedding_bytes(plan: Plan, spec: BackboneSpec | None) -> int:
+    """Returns what the embeddings that a head learns from and is judged by hold."""
+    if spec is None or not plan.looks:
+        return 0
+    row = 4 * spec.embedding_size
+    copies = min(plan.views * plan.learn * row, KEPT_BYTES)
+    return plan.photos * row * _EMBEDDING_COPIES + copies
 
 
 def _looked_at_most(run: PastRun) -> bool:
@@ -649,7 +786,7 @@ def _looked_at_most(run: PastRun) -> bool:
 
 def _judging(run: PastRun) -> float:
     """Returns the seconds between the last epoch and the result."""
-    named = ("convert", "decode", "features", "views", "head", "boundary", "finetune")
+    named = (*ONCE, "decode", "features", "views", "head", "boundary", "finetune")
     return max(0.0, run.result - run.preparing - sum(run.seconds.get(n, 0.0) for n in named))
 
 
@@ -663,8 +800,8 @@ def _times(count: float, rate: float | None) -> float | None:
     return None if rate is None else count * rate
 
 
-def _trunk_bytes(spec: BackboneSpec) -> float:
-    return _TRUNK_FILES * spec.megabytes * 1e6 + _TRUNK_PIXEL_BYTES * spec.input_size**2
+def _trunk_bytes(spec: BackboneSpec) -> int:
+    return round(_TRUNK_FILES * spec.megabytes * 1e6 + _TRUNK_PIXEL_BYTES * spec.input_size**2)
 
 
 def _usual(plan: Plan) -> dict[str, float]:
@@ -712,14 +849,20 @@ def stage_done(stage: str, now: RunStatus, config: TrainConfig) -> float:
     if now.stage not in STAGES or STAGES.index(stage) < _position(now.stage):
         return 1.0
     here = min(1.0, now.done / now.total) if now.total and now.stage == stage else 0.0
+    return min(1.0, max(here, _learned(stage, now, config)))
+
+
+def _learned(stage: str, now: RunStatus, config: TrainConfig) -> float:
+    """Returns how much of a stage lies behind by the epochs that are done."""
     heads = sum(epoch.phase == "head" for epoch in now.epochs)
-    if stage == "train":
-        return min(1.0, max(here, heads / config.epochs))
-    if stage == "views" and config.views:
-        return min(1.0, max(here, (heads - 1) / config.views))
+    tails = len(now.epochs) - heads
     if stage == "tune":
-        return min(1.0, max(here, (len(now.epochs) - heads) / config.tail.epochs))
-    return here
+        return tails / config.tail.epochs
+    if stage in ("train", "views") and tails:  # the head may have been done early
+        return 1.0
+    if stage == "train":
+        return heads / config.epochs
+    return (heads - 1) / config.views if stage == "views" and config.views else 0.0
 
 
 def _position(stage: str) -> int:
@@ -732,7 +875,8 @@ def seconds_left(
 ) -> float | None:
     """Returns the time to the result; None while it cannot be known.
 
-    The pace of this run counts for more the further it is; before it has one, the forecast does.
+    The pace of this attempt counts for more the further it is; before it has one, the forecast
+    does. What an earlier attempt did is done, but tells nothing of the pace of this one.
 
     Args:
         now: Where the run is.
@@ -740,14 +884,39 @@ def seconds_left(
         expected: What was forecast before it began.
         elapsed: Seconds since its start.
     """
-    done = share_done(now, config, expected.shares)
+    before = _share_before(now, config, expected.shares)
+    done = max(before, share_done(now, config, expected.shares))
     if done >= 1:
         return 0.0
-    by_pace = elapsed / done - elapsed if done > _PACE_FROM and elapsed > 0 else None
-    if expected.seconds is None:
-        return by_pace
-    by_forecast = expected.seconds * (1 - done)
-    return by_forecast if by_pace is None else done * by_pace + (1 - done) * by_forecast
+    own = done - before
+    by_pace = elapsed * (1 - done) / own if own > _PACE_FROM and elapsed > 0 else None
+    by_forecast = None if expected.seconds is None else expected.seconds * (1 - done)
+    trust = own / (1 - before)
+    left = _weighed(by_pace, by_forecast, trust)
+    if left is None or not config.minutes or now.stage not in _BUDGETED:
+        return left
+    return min(left, _budget_left(now, config, elapsed) + expected.stages.get("evaluate", 0.0))
+
+
+def _weighed(one: float | None, other: float | None, share: float) -> float | None:
+    """Returns the mean of two numbers, the first of which counts by a share; or the known one."""
+    if one is None or other is None:
+        return other if one is None else one
+    return share * one + (1 - share) * other
+
+
+def _budget_left(now: RunStatus, config: TrainConfig, elapsed: float) -> float:
+    """Returns the seconds until the time budget is up, which what was done before counts in."""
+    told = (now.last_at or 0.0) - (now.started_at or 0.0)
+    earlier = max(0.0, now.worked_seconds - told)
+    return max(0.0, 60 * config.minutes - earlier - elapsed)
+
+
+def _share_before(now: RunStatus, config: TrainConfig, shares: Mapping[str, float]) -> float:
+    """Returns how much of the way lay behind when this attempt began: epochs of earlier ones."""
+    earlier = tuple(epoch for epoch in now.epochs if epoch.time < (now.started_at or 0.0))
+    then = replace(now, stage="prepare", done=0, total=0, epochs=earlier)
+    return share_done(then, config, shares)
 
 
 _PACE_FROM = 0.03

@@ -13,9 +13,12 @@ from tlcore.config import (
     MODES,
     OPTIMIZERS,
     SCHEDULES,
+    TUNING_AUGMENT,
+    TUNING_VIEWS,
     TailConfig,
     TrainConfig,
     textbook,
+    uses,
 )
 from tlcore.errors import ConfigError
 
@@ -26,8 +29,7 @@ _CHOICES: Mapping[str, Mapping[str, str]] = {
     "class_weights": CLASS_WEIGHTS,
 }
 _SEPARATE = ("augment", "tail")
-# A tuned network soon knows every photo by heart. A flip may change the class, so it is asked for.
-_TUNING_VIEWS, _TUNING_VARIATION = 2, replace(TEXTBOOK, horizontal_flip=False)
+_CAREFUL = ("finetune", "full")
 _SWITCHES: Mapping[str, bool] = {"true": True, "false": False, "on": True, "off": False}
 
 
@@ -42,8 +44,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     group.add_argument(
         "--textbook",
         action="store_true",
-        help="the textbook recipe: 10 epochs, a varied copy of each photo for each; other flags "
-        "change it",
+        help="the textbook recipe on MobileNetV2: 10 epochs, the first on the photos, each other "
+        "on a new varied copy of each; other flags change it",
     )
     varied = parser.add_argument_group("how the copies (--views) are varied")
     varied.add_argument(
@@ -59,8 +61,8 @@ def add_settings(parser: argparse.ArgumentParser) -> None:
     tail = parser.add_argument_group("how the tail is tuned (modes finetune, full, scratch)")
     tail.add_argument("--head-epochs", type=int, metavar="N", help="epochs of the head before it")
     for entry in fields(TailConfig):
-        if entry.name != "epochs":
-            _add(tail, f"tail_{entry.name}", entry.default)
+        said = "as --epochs in these modes; " if entry.name == "epochs" else ""
+        _add(tail, f"tail_{entry.name}", entry.default, said)
 
 
 def _add(group: Any, name: str, default: Any, said: str = "") -> None:
@@ -76,7 +78,8 @@ def _add(group: Any, name: str, default: Any, said: str = "") -> None:
 def settings_of(options: argparse.Namespace) -> TrainConfig:
     """Returns the settings that flags ask for.
 
-    `--epochs` counts what the mode is about: epochs of the tail where one is tuned.
+    `--epochs` counts what the mode is about: epochs of the tail where one is tuned, unless
+    `--tail-epochs` does.
 
     Raises:
         ConfigError: A value is out of its range, or a name is unknown.
@@ -92,13 +95,13 @@ def settings_of(options: argparse.Namespace) -> TrainConfig:
         for entry in fields(TailConfig)
         if getattr(options, f"tail_{entry.name}", None) is not None
     }
-    if given.get("mode", start.mode) != "head" and "epochs" in given:
+    if given.get("mode", start.mode) != "head" and "epochs" in given and "epochs" not in tail:
         tail["epochs"] = given.pop("epochs")
     if options.head_epochs is not None:
         given["epochs"] = options.head_epochs
     config = replace(start, **given)
-    if config.mode in ("finetune", "full") and "views" not in given:
-        config = replace(config, views=_TUNING_VIEWS)
+    if config.mode in _CAREFUL and "views" not in given and not options.textbook:
+        config = replace(config, views=TUNING_VIEWS)
     return replace(config, augment=_augment(options, config), tail=replace(config.tail, **tail))
 
 
@@ -106,7 +109,7 @@ def _augment(options: argparse.Namespace, config: TrainConfig) -> AugmentConfig:
     if options.augment is None:
         usual = config.augment
         if config.views and not options.textbook:
-            usual = TEXTBOOK if config.mode == "head" else _TUNING_VARIATION
+            usual = TEXTBOOK if config.mode == "head" else TUNING_AUGMENT
     elif options.augment in PRESETS:
         usual = PRESETS[options.augment]
     else:
@@ -130,3 +133,36 @@ def _change(text: str) -> tuple[str, Any]:
         return name, float(value)
     except ValueError:
         return name, value  # a fill mode, or something that its rule refuses
+
+
+def say_unused(options: argparse.Namespace, config: TrainConfig) -> str:
+    """Returns a sentence on the flags that were given and have no effect; "" if all have one.
+
+    Args:
+        options: The flags.
+        config: The settings that they ask for.
+    """
+    idle = [flag for flag, name in _given(options) if not uses(config, name)]
+    if not idle:
+        return ""
+    why = f"in mode {config.mode}"
+    if "--views" in idle:
+        why += " without variation (--augment PRESET)"
+    elif not config.views and any(flag.startswith(("--augment", "--vary")) for flag in idle):
+        why += " without copies (--views N)"
+    return f"{', '.join(idle)}: no effect {why}."
+
+
+def _given(options: argparse.Namespace) -> list[tuple[str, str]]:
+    """Returns the flags that were given, and the dotted names of what they set."""
+    names = {entry.name: entry.name for entry in fields(TrainConfig) if entry.name != "tail"}
+    names |= {f"tail_{entry.name}": f"tail.{entry.name}" for entry in fields(TailConfig)}
+    if options.mode not in (None, "head") and options.tail_epochs is None:
+        names["epochs"] = "tail.epochs"
+    found = [
+        (f"--{dest.replace('_', '-')}", name)
+        for dest, name in (names | {"head_epochs": "epochs"}).items()
+        if getattr(options, dest) not in (None, 0, "none")
+    ]
+    varied = [text.partition("=")[0] for text in options.vary]
+    return [*found, *((f"--vary {name}", f"augment.{name}") for name in varied)]

@@ -6,18 +6,21 @@ import argparse
 import contextlib
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from tlcore import backbones, dataset, runs, sweeps
-from tlcore.config import TrainConfig
+from tlcore.augment import TEXTBOOK
+from tlcore.config import TUNING_AUGMENT, TrainConfig
 from tlcore.dataset import SplitConfig
 from tlcore.errors import ConfigError, RunError
+from tlcore.events import Event, StageMoved
 from tlcore.executors import InlineExecutor
 from tlcore.runs import Run
-from tlcore.sweeps import AXES, Axis, Range, Sweep, SweepConfig, Verdict
+from tlcore.sweeps import AXES, Axis, Plan, Range, Sweep, SweepConfig, Verdict
 from tlcore.workspace import Workspace
 
 Print = Callable[[str], None]
@@ -26,6 +29,7 @@ Command = Callable[[Any, str, RunCommand, str], argparse.ArgumentParser]
 
 _BASE = TrainConfig()
 _RANGE_MARK = ".."
+_HELP: Mapping[str, str] = {"epochs": "; of tuning where all modes tune"}
 
 
 def add_sweep(
@@ -46,8 +50,9 @@ def add_sweep(
             f"--{name.replace('.', '-').replace('_', '-')}",
             dest=f"axis_{name}",
             metavar="A,B",
-            help=f"{title.lower()}: one or more values",
+            help=f"{title.lower()}: one or more values{_HELP.get(name, '')}",
         )
+    parser.add_argument("--head-epochs", metavar="A,B", help="epochs of the last layer alone")
     parser.add_argument(
         "--random",
         type=int,
@@ -63,19 +68,21 @@ def add_sweep(
 def _sweep(options: argparse.Namespace, print_out: Print) -> None:
     config = sweep_config(options)
     planned = sweeps.plan(config)
-    specs = {each.backbone: backbones.find(each.backbone) for each in planned.configs}
-    for spec in specs.values():
-        backbones.locate(spec)
+    workspace = Workspace.default()
+    specs = [backbones.find(name, workspace) for name in _networks(planned)]
     console = Console(stderr=True, highlight=False)
+    if idle := sweeps.without_effect(config, planned):
+        names = ", ".join(AXES[name].lower() for name in idle)
+        console.print(f"Without effect in these runs: {names}.", markup=False, soft_wrap=True)
     from tlcore.worker import import_heavy
 
     console.print("Taking photos in ...", markup=False, soft_wrap=True)
     import_heavy()
     manifest = dataset.ingest(
         options.source,
-        workspace := Workspace.default(),
+        workspace,
         split=SplitConfig(val=options.val, seed=planned.configs[0].seed),
-        decode_size=next(iter(specs.values())).size,
+        decode_size=specs[0].size,
         reading=options.reading,
         salvage=options.salvage,
     )
@@ -91,7 +98,7 @@ def _sweep(options: argparse.Namespace, print_out: Print) -> None:
         )
         # Whatever went wrong is in the run's own events; the others go on.
         with contextlib.suppress(Exception):
-            InlineExecutor().start(run)
+            InlineExecutor(on_event=_TellDownload(console)).start(run)
         console.print(f"  {_outcome(run)}", markup=False, soft_wrap=True)
 
     sweep = sweeps.perform(workspace, manifest, config, start)
@@ -102,22 +109,58 @@ def _sweep(options: argparse.Namespace, print_out: Print) -> None:
         _print_table(sweep, print_out)
 
 
+def _networks(planned: Plan) -> list[str]:
+    return list(dict.fromkeys(each.backbone for each in planned.configs))
+
+
+class _TellDownload:
+    """Says once how much is downloaded before a run can begin."""
+
+    def __init__(self, console: Console) -> None:
+        self._console, self._is_told = console, False
+
+    def __call__(self, event: Event) -> None:
+        if self._is_told or not isinstance(event, StageMoved):
+            return
+        if event.stage == "prepare" and event.total:
+            self._console.print(f"  Downloading the network, {event.total} MB ...", markup=False)
+            self._is_told = True
+
+
 def sweep_config(options: argparse.Namespace) -> SweepConfig:
     """Returns what the arguments of `sweep` ask for.
 
     Raises:
         ConfigError: A value is not of the kind of its setting, or out of its range.
     """
-    axes: dict[str, Axis] = {}
-    for name in AXES:
-        text = getattr(options, f"axis_{name}")
-        if text is not None:
-            axes[name] = _axis(name, text)
+    texts = {name: getattr(options, f"axis_{name}") for name in AXES}
+    axes = {name: _axis(name, text) for name, text in texts.items() if text is not None}
+    modes = _values(axes.get("mode", (_BASE.mode,)))
+    if "epochs" in axes and "tail.epochs" not in axes and set(modes) != {"head"}:
+        axes["tail.epochs"] = _of_tuning(axes.pop("epochs"), modes)
+    if options.head_epochs is not None:
+        axes["epochs"] = _axis("epochs", options.head_epochs)
+    base = _BASE
     if "augment" not in axes and any(_values(axes.get("views", ()))):
-        axes["augment"] = ("textbook",)
+        # The same in all modes, so that they compare.
+        base = replace(base, augment=TEXTBOOK if set(modes) == {"head"} else TUNING_AUGMENT)
     order = "grid" if options.random is None else "random"
     count = SweepConfig.count if options.random is None else options.random
-    return SweepConfig(base=_BASE, axes=axes, order=order, count=count, seed=options.sweep_seed)
+    return SweepConfig(base=base, axes=axes, order=order, count=count, seed=options.sweep_seed)
+
+
+def _of_tuning(epochs: Axis, modes: Sequence[str]) -> Axis:
+    """Takes epochs for those of tuning, as `train` does, where all modes tune.
+
+    Raises:
+        ConfigError: One does not.
+    """
+    if "head" in modes:
+        raise ConfigError(
+            "--epochs means the last layer in mode head, and tuning in the others.",
+            hint="Give --head-epochs and --tail-epochs.",
+        )
+    return epochs
 
 
 def _values(axis: Axis) -> Sequence[Any]:
@@ -133,36 +176,27 @@ def _axis(name: str, text: str) -> Axis:
 
 
 def _kind(name: str) -> Callable[[str], Any]:
+    return type(_default(name))
+
+
+def _default(name: str) -> Any:
+    """Returns the usual value of a setting, used or not; of variation a good start."""
     if name == "augment":
-        return str
+        return "textbook"
     place: Any = _BASE
     for part in name.split("."):
         place = getattr(place, part)
-    return _KINDS[type(place)]
-
-
-def _on_or_off(text: str) -> bool:
-    return {"on": True, "off": False}[text]
-
-
-_KINDS: Mapping[type, Callable[[str], Any]] = {
-    str: str, int: int, float: float, bool: _on_or_off,
-}  # fmt: skip
+    return place
 
 
 def _read(name: str, text: str, kind: Callable[[str], Any]) -> Any:
     try:
         return kind(text.strip())
-    except (ValueError, KeyError):
+    except ValueError:
         raise ConfigError(
             f"{AXES[name]}: {text.strip()[:40]!r} is no value for it.",
-            hint=f"Write values with commas between them, as in {_example(name)}.",
+            hint=f"Write values with commas between them, as in {_default(name)}.",
         ) from None
-
-
-def _example(name: str) -> str:
-    value = sweeps.value_of(_BASE, name)
-    return "on,off" if isinstance(value, bool) else str("textbook" if value is None else value)
 
 
 def _shown(value: Any) -> str:
@@ -250,14 +284,14 @@ def _cells(sweep: Sweep, run: Run) -> list[str]:
     judged = status.evaluated
     right = f"{judged.accuracy:.1%}" if judged else ""
     between = f"{judged.interval[0]:.1%} to {judged.interval[1]:.1%}" if judged else ""
-    took = f"{status.finished.seconds.get('total', 0.0):.1f} s" if status.finished else ""
+    took = sweeps.took(status)
     return [
         run.name,
         right,
         between,
         *(_shown(sweeps.value_of(run.config, name)) for name in sweep.varied),
         str(judged.best_epoch) if judged else "",
-        took,
+        "" if took is None else f"{took:.1f} s",
         status.state,
     ]
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from tlcore.augment.settings import PRESETS
-from tlcore.config import MODES, TrainConfig
+from tlcore.augment.settings import PRESETS, AugmentConfig
+from tlcore.config import MODES, TUNING_AUGMENT, TUNING_VIEWS, TrainConfig, uses
 from tlcore.errors import ConfigError
 
 AXES: Mapping[str, str] = {
@@ -48,6 +48,7 @@ ORDERS: Mapping[str, str] = {
 RANGES = ("learning_rate", "tail.learning_rate", "l2", "weight_decay", "tail.weight_decay")
 MAX_RUNS = 200
 _MOST_COMBINATIONS = 20_000
+_CAREFUL = ("finetune", "full")
 
 
 @dataclass(frozen=True)
@@ -190,6 +191,9 @@ def _require(holds: bool, message: str, hint: str) -> None:
 def combined(base: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
     """Returns settings with some changed.
 
+    Where the mode changes to one that tunes, what tuning starts with comes along: copies and their
+    variation, each unless it is among the values or the base has its own.
+
     Args:
         base: The settings.
         values: New values by the names of `AXES`.
@@ -209,16 +213,16 @@ def combined(base: TrainConfig, values: Mapping[str, Any]) -> TrainConfig:
         own["augment"] = PRESETS[preset]
     if own.get("backbone", base.backbone) != base.backbone:
         own["weights"] = None  # the file holds those of one network
+    if own.get("mode", base.mode) in _CAREFUL and base.mode not in _CAREFUL:
+        own = _usual_copies(base) | own
     return replace(base, **own, tail=replace(base.tail, **tail))
 
 
-def _is_used(config: TrainConfig, name: str) -> bool:
-    """Tells whether a setting has an effect in a run."""
-    if name == "augment":
-        return config.views > 0 or config.augment.mixes_batches
-    if name == "tail.blocks":
-        return config.mode == "finetune"
-    return config.mode != "head" or not name.startswith("tail.")
+def _usual_copies(base: TrainConfig) -> dict[str, Any]:
+    """Returns what tuning starts with, as far as settings have none of their own."""
+    views = {} if base.views else {"views": TUNING_VIEWS}
+    plain = base.augment == AugmentConfig()
+    return views | ({"augment": TUNING_AUGMENT} if plain else {})
 
 
 def value_of(config: TrainConfig, name: str) -> Any:
@@ -226,7 +230,8 @@ def value_of(config: TrainConfig, name: str) -> Any:
 
     Variation is the name of its preset, or "custom".
     """
-    if not _is_used(config, name):
+    # No copies are a choice, too, whatever their variation would be.
+    if name != "views" and not uses(config, name):
         return None
     if name == "augment":
         names = (preset for preset, augment in PRESETS.items() if augment == config.augment)
@@ -247,7 +252,7 @@ class Plan:
     Attributes:
         configs: Their settings; those with the same network stand together, so that what it
             sees is looked at once.
-        notes: Whole sentences on what was left out.
+        notes: Whole sentences on what was left out, and on what comes along.
     """
 
     configs: tuple[TrainConfig, ...]
@@ -295,7 +300,8 @@ def _chosen(config: SweepConfig) -> tuple[list[TrainConfig], tuple[str, ...]]:
             chosen[key] = each
         if config.order == "random" and len(chosen) == config.count:
             break
-    notes = [words for words in (_told_bare(bare), _told_same(same)) if words]
+    told = (_told_bare(bare), _told_same(same), _told_copies(config, chosen.values()))
+    notes = [words for words in told if words]
     if config.order == "random" and len(chosen) < config.count:
         notes.append(
             "Only 1 run is possible." if len(chosen) == 1 else f"Only {len(chosen)} runs differ."
@@ -313,6 +319,28 @@ def _told_same(number: int) -> str:
     if number < 2:
         return "1 combination is left out: it would only repeat another run." if number else ""
     return f"{number:,} combinations are left out: they would only repeat other runs."
+
+
+def _told_copies(config: SweepConfig, chosen: Iterable[TrainConfig]) -> str:
+    if "views" in config.axes or all(each.views == config.base.views for each in chosen):
+        return ""
+    return (
+        f"Runs that tune learn from {TUNING_VIEWS} varied copies of each photo as well, as usual."
+    )
+
+
+def without_effect(config: SweepConfig, planned: Plan) -> list[str]:
+    """Returns the settings that were given values although no run makes use of them.
+
+    Args:
+        config: What the sweep tries.
+        planned: The runs that it comes to.
+    """
+    return [
+        name
+        for name in config.axes
+        if all(value_of(each, name) is None for each in planned.configs)
+    ]
 
 
 def _combinations(config: SweepConfig) -> Iterator[dict[str, Any]]:

@@ -6,8 +6,8 @@ import contextlib
 import json
 import shutil
 import time
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ from tlcore.errors import ConfigError, RunError, StorageError, TLError
 from tlcore.events import RunStatus
 from tlcore.forecast import PastRun
 from tlcore.manifest import Manifest
+from tlcore.phases import ONCE
 from tlcore.runs import Run
 from tlcore.sweep_plan import (
     AXES,
@@ -32,6 +33,7 @@ from tlcore.sweep_plan import (
     combined,
     plan,
     value_of,
+    without_effect,
 )
 from tlcore.workspace import Workspace, is_id, new_id, storage_errors, write_atomic
 
@@ -314,31 +316,51 @@ def expected_seconds(
         Seconds of each until it is packed; None where something was never measured here.
     """
     known = forecast.past_runs(workspace) if past is None else past
-    looked: dict[tuple[Any, ...], int] = {}
-    return [_expected(manifest, config, workspace, known, looked) for manifest, config in line]
+    ahead = _Line(workspace, known)
+    return [ahead.seconds(manifest, config) for manifest, config in line]
 
 
-def _expected(
-    manifest: Manifest,
-    config: TrainConfig,
-    workspace: Workspace,
-    past: Sequence[PastRun],
-    looked: dict[tuple[Any, ...], int],
-) -> float | None:
-    told = forecast.of_run(manifest, config, workspace, past)
-    network = (manifest.id, manifest.version, config.backbone, config.weights)
-    copies = (*network, config.augment.view_name(config.seed, 1))
-    spared = 0.0
-    if network in looked:
-        spared += sum(told.stages.get(stage, 0.0) for stage in ("decode", "features"))
-    if config.views and copies in looked:
-        done = min(1.0, looked[copies] / config.views)
-        spared += done * told.stages.get("views", 0.0)
-    looked[network] = 0
-    looked[copies] = max(config.views, looked.get(copies, 0))
-    if told.seconds is None:
-        return None
-    return max(0.0, told.seconds - spared) + (told.packing_seconds or 0.0)
+class _Line:
+    """Runs that are done one after the other, and what those so far leave in the caches."""
+
+    def __init__(self, workspace: Workspace, past: Sequence[PastRun]) -> None:
+        self._workspace, self._past = workspace, past
+        self._plans: dict[Hashable, forecast.Plan] = {}
+        self._left: set[Hashable] = set()
+        self._views: dict[Hashable, int] = {}
+
+    def seconds(self, manifest: Manifest, config: TrainConfig) -> float | None:
+        """Returns the seconds of the next run until it is packed; None if they are not known."""
+        planned = self._planned(manifest, config)
+        if planned.looks:
+            planned = self._less_what_is_left(planned, manifest)
+        told = forecast.of_plan(planned, self._past, self._workspace)
+        return None if told.seconds is None else told.seconds + (told.packing_seconds or 0.0)
+
+    def _planned(self, manifest: Manifest, config: TrainConfig) -> forecast.Plan:
+        key = (manifest.id, manifest.version, forecast.looks_of(config))
+        if key not in self._plans:
+            self._plans[key] = forecast.plan(manifest, config, self._workspace, self._past)
+        return replace(self._plans[key], config=config)
+
+    def _less_what_is_left(self, planned: forecast.Plan, manifest: Manifest) -> forecast.Plan:
+        """Takes off what the runs before it leave, and notes what this one leaves."""
+        config, known = planned.config, planned.known
+        network = (config.backbone, config.weights)
+        photos = (*network, manifest.id, manifest.version)
+        copies = (*photos, config.augment.view_name(config.seed, 1))
+        tail = (*copies, forecast.tail_of(config), planned.tail_views)
+        if photos in self._left:
+            known = replace(known, decoded=1.0, plain=1.0)
+        if planned.views:
+            done = min(1.0, self._views.get(copies, 0) / planned.views)
+            known = replace(known, views=1 - (1 - known.views) * (1 - done))
+        if tail in self._left:
+            known = replace(known, boundary=1.0)
+        is_converted = planned.is_converted or network in self._left
+        self._left |= {network, photos, tail}
+        self._views[copies] = max(planned.views, self._views.get(copies, 0))
+        return replace(planned, known=known, is_converted=is_converted)
 
 
 # What came of it
@@ -356,7 +378,7 @@ def table(sweep: Sweep, status_of: Callable[[Run], RunStatus] = Run.status) -> p
     Returns:
         Columns `run` (id), `name`, each of `sweep.varied`, and `RESULTS`: accuracy and the ends
         of its 95 % interval, 0 to 1; photos named right and photos set aside; best epoch, from
-        1; seconds it took; state. What is not known yet is missing.
+        1; seconds as `took` has them; state. What is not known yet is missing.
     """
     import pandas as pd
 
@@ -383,11 +405,22 @@ def _row(sweep: Sweep, run: Run, status: RunStatus) -> dict[str, Any]:
             "total": judged.total,
             "best_epoch": judged.best_epoch,
         }
-    if status.finished is not None:
-        row["seconds"] = status.finished.seconds.get("total")
-    elif status.started_at is not None and status.ended_at is not None:
-        row["seconds"] = status.ended_at - status.started_at
+    row["seconds"] = took(status)
     return row
+
+
+def took(status: RunStatus) -> float | None:
+    """Returns the seconds that a run worked for its result; None before it has ended.
+
+    Without what its network takes once, so that the first run of a sweep compares with the others.
+
+    Args:
+        status: Where it is.
+    """
+    if status.ended_at is None:
+        return None
+    seconds = status.finished.seconds if status.finished else {}
+    return max(0.0, status.worked_seconds - sum(seconds.get(name, 0.0) for name in ONCE))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -442,6 +475,8 @@ __all__ = [
     "perform",
     "plan",
     "table",
+    "took",
     "value_of",
     "verdict",
+    "without_effect",
 ]
