@@ -50,7 +50,7 @@ def carry_on(runs: list[tuple[Run, RunStatus]]) -> None:
             with st.container(
                 key=f"card_run_{run.id}", horizontal=True, vertical_alignment="center"
             ):
-                network = results.network_title(run.config.backbone)
+                network = plain(results.network_title(run.config.backbone), 40)
                 when = ago(state.now() - run.created)
                 st.markdown(
                     f"**{plain(run.name, 40)}** &nbsp;{plain(run.dataset_name, 40)}, "

@@ -50,12 +50,12 @@ def row(run: Run, status: RunStatus) -> None:
     with st.container(key=f"card_run_{run.id}", horizontal=True, vertical_alignment="center"):
         with st.container(width="stretch", gap="xxsmall"):
             st.markdown(f"**{plain(run.name, 60)}**")
-            finished, used = status.finished, results.photos_version(run)
-            took = f", {duration(finished.seconds.get('total', 0.0))}" if finished else ""
+            used = results.photos_version(run)
+            took = f", {duration(status.worked_seconds)}" if status.finished else ""
             st.caption(
                 f"{plain(run.dataset_name, 50)}{f' ({used})' if used else ''}, "
-                f"{results.network_title(run.config.backbone)}, "
-                f"{run.config.epochs} epochs{took}, {ago(state.now() - run.created)}"
+                f"{plain(results.network_title(run.config.backbone), 40)}, "
+                f"{results.how_far(run, status)}{took}, {ago(state.now() - run.created)}"
             )
         results.state_badge(status)
         if st.button("Rename", key=f"rename_{run.id}", type="tertiary", icon=":material/edit:"):

@@ -20,10 +20,7 @@ def no_photos() -> None:
 def prepare(dataset: Manifest) -> None:
     """Asks for the settings, with good defaults, and starts."""
     st.title("Train a model", anchor=False)
-    starting.lead(
-        "The defaults are good. Press Start, look at the result, then come back and change one "
-        "thing."
-    )
+    starting.lead(settings.lead())
     # The card is written first, so that on a phone Start comes before the settings.
     card, choices = st.columns([1.2, 2], gap="large")
     with choices:

@@ -9,14 +9,18 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
+import keras
 import pytest
 from streamlit.testing.v1 import AppTest
 
 from pages._shared import wording
 from tlcore import dataset, events, job_process, jobs, runs, sweeps, versions
+from tlcore.backbones import own
 from tlcore.checks import CATALOGUE
+from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
 from tlcore.edits import DeleteClass, Drop, RenameClass
 from tlcore.errors import TLError
@@ -324,6 +328,16 @@ def test_a_class_is_renamed_and_the_name_comes_back(home: Workspace, nasty: Mani
     assert not app.exception
     assert "=1+1" in dataset.load_manifest(home, nasty.id).classes
     assert "redo" in buttons(app)
+
+
+def test_the_versions_open_while_the_last_edit_is_still_to_be_told(
+    home: Workspace, nasty: Manifest
+) -> None:
+    versions.edit(home, nasty.id, [RenameClass(old="=1+1", new="sum")], expected_version=1)
+    app = opened("data", dataset=nasty.id)
+    app.session_state["told"] = "Renamed."
+    app.button(key="all_versions").click().run()
+    assert "Go back to this" in buttons(app).values()
 
 
 def test_the_photos_are_divided_anew(home: Workspace, nasty: Manifest) -> None:
@@ -744,11 +758,55 @@ def test_a_sweep_that_is_not_there_gets_words_and_a_way_on(value: str, home: Wor
     assert "all_runs" in buttons(app)
 
 
+def test_a_run_on_a_network_of_one_s_own_is_listed_by_its_title(
+    home: Workspace, nasty: Manifest, new_run, tmp_path: Path
+) -> None:
+    image = keras.Input((32, 32, 3))
+    features = keras.layers.Conv2D(4, 3)(keras.layers.Rescaling(1 / 255)(image))
+    keras.Model(image, features).save(tmp_path / "mine.keras")
+    spec = own.adopt(tmp_path / "mine.keras", home, title="My *network*")
+    run = new_run(home, nasty, TrainConfig(backbone=spec.name))
+    assert "My *network*" in unescaped(texts(opened("runs")))
+    # Fields show what they are given as it is.
+    like = opened("train", dataset=nasty.id, like=run.id)
+    assert "My *network*" in like.multiselect[0].options
+    own.forget(spec.name, home)
+    assert spec.name in unescaped(texts(opened("runs")))
+
+
+def test_a_run_is_listed_with_how_far_it_was_trained(
+    home: Workspace, nasty: Manifest, new_run
+) -> None:
+    tuned = new_run(home, nasty, TrainConfig(mode="finetune"))
+    for event in (*at_work(), an_epoch(), an_epoch(2), replace(an_epoch(), phase="tail")):
+        tuned.log.append(event)
+    tuned.log.append(events.Cancelled(epoch=1, phase="tail"))
+    assert "EfficientNet-Lite0, Careful, 2 epochs and 1 tuning, just now" in unescaped(
+        texts(opened("runs"))
+    )
+
+
 def test_rename_begins_with_the_name_the_run_has(finished: Run) -> None:
     app = opened("runs")
     app.button(key=f"rename_{finished.id}").click().run()
     assert not app.exception
     assert app.text_input(key=f"name_{finished.id}").value == finished.name
+
+
+def two_problems() -> None:
+    from _shared import errors
+
+    from tlcore.errors import TLError
+
+    for _ in range(2):
+        errors.show(TLError("The disk is full.", hint="Make room."))
+
+
+def test_two_things_may_be_wrong_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.syspath_prepend(ROOT / "pages")
+    app = AppTest.from_function(two_problems).run()
+    assert not app.exception
+    assert [each.value for each in app.markdown][1::2] == ["Make room\\."] * 2
 
 
 # Words and figures
@@ -760,6 +818,34 @@ def test_rename_begins_with_the_name_the_run_has(finished: Run) -> None:
 )
 def test_a_duration_reads_as_people_say_it(seconds: float, words: str) -> None:
     assert wording.duration(seconds) == words
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [
+        *[(0.2, "1 s"), (8.6, "9 s"), (42, "40 s"), (56, "1 min"), (89, "1 min 30 s")],
+        *[(112, "1 min 45 s"), (400, "7 min"), (3_500, "58 min"), (3_590, "1 h")],
+        *[(5_300, "1 h 30 min"), (20_000, "5 h 30 min")],
+    ],
+)
+def test_a_time_to_come_is_no_finer_than_it_can_be_known(seconds: float, words: str) -> None:
+    assert wording.about(seconds) == words
+
+
+def test_rounding_a_time_to_come_changes_it_by_a_quarter_at_most() -> None:
+    size = {"s": 1, "min": 60, "h": 3_600}
+    for seconds in (*range(15, 600), *range(600, 100_000, 300)):
+        words = wording.about(seconds).split()
+        told = sum(int(n) * size[unit] for n, unit in zip(words[::2], words[1::2], strict=True))
+        assert told == pytest.approx(seconds, rel=0.25), seconds
+
+
+@pytest.mark.parametrize(
+    ("number", "words"),
+    [(2, "Second"), (4, "4th"), (11, "11th"), (21, "21st"), (42, "42nd"), (113, "113th")],
+)
+def test_a_place_in_line_has_its_ending(number: int, words: str) -> None:
+    assert wording.ordinal(number) == words
 
 
 @pytest.mark.parametrize(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import json
 import re
 from collections.abc import Mapping
 from dataclasses import replace
@@ -16,8 +17,10 @@ from streamlit.testing.v1 import AppTest
 
 from pages._shared.draft import Draft
 from tlcore import dataset, diagnosis, runs
-from tlcore.augment import PRESETS, TEXTBOOK, AugmentConfig, augment
-from tlcore.config import TailConfig, TrainConfig, textbook
+from tlcore.augment import PRESETS, AugmentConfig, augment
+from tlcore.backbones import outline
+from tlcore.backbones.outline import Outline
+from tlcore.config import TUNING_AUGMENT, TUNING_VIEWS, TailConfig, TrainConfig, textbook
 from tlcore.dataset import Manifest
 from tlcore.decoded import DecodedCache
 from tlcore.looking import loader
@@ -75,6 +78,11 @@ def said(app: AppTest) -> str:
     return "\n".join(each.value for each in (*app.markdown, *app.caption)).replace("\\", "")
 
 
+def labels(app: AppTest) -> set[str]:
+    """Returns what the fields are called that are drawn."""
+    return {field.label for kind in (app.number_input, app.selectbox) for field in kind}
+
+
 def html_with(app: AppTest, name: str) -> list[str]:
     return [each.value for each in app.html if f'<div class="{name}"' in each.value]
 
@@ -94,7 +102,7 @@ def test_the_defaults_of_the_page_are_those_of_the_core(home: Workspace, photos:
 
 
 HOW: Mapping[str, TrainConfig] = {
-    "careful": TrainConfig(mode="finetune", views=2, augment=TEXTBOOK),
+    "careful": TrainConfig(mode="finetune", views=TUNING_VIEWS, augment=TUNING_AUGMENT),
     "textbook": textbook("efficientnet_lite0", views=10),
 }
 
@@ -111,6 +119,22 @@ def test_the_costly_ways_are_offered_on_request(home: Workspace, photos: Manifes
     assert how(app).options == ["Quick", "Careful", "Textbook"]
     switch(app, "Offer the two costly ways to train").set_value(True).run()
     how(app).set_value("scratch").run()
+    assert chosen(app, home) == TrainConfig(mode="scratch")
+
+
+def test_from_nothing_only_what_has_an_effect_is_asked_for(
+    home: Workspace, photos: Manifest
+) -> None:
+    app = opened(photos)
+    number(app, "Learning rate").set_value(0.5).run()
+    assert {"Epochs", "Learning rate", "Optimizer", "Dropout"} <= labels(app)
+    switch(app, "Offer the two costly ways to train").set_value(True).run()
+    how(app).set_value("scratch").run()
+    of_the_head = {"Epochs", "Learning rate", "Optimizer", "Schedule", "Batch size"}
+    assert not labels(app) & (of_the_head | {"Weight decay", "Weight penalty (L2)"})
+    of_all = {"Tuning epochs", "Tuning learning rate", "Dropout", "Hidden units", "Seed"}
+    assert of_all <= labels(app)
+    assert "find_rate" not in {button.key for button in app.button}
     assert chosen(app, home) == TrainConfig(mode="scratch")
 
 
@@ -165,7 +189,11 @@ def test_what_was_typed_is_there_again_when_its_way_is_chosen_again(
     how(app).set_value("quick").run()
     how(app).set_value("careful").run()
     wanted = TrainConfig(
-        mode="finetune", epochs=7, views=2, augment=TEXTBOOK, tail=TailConfig(epochs=3, blocks=2)
+        mode="finetune",
+        epochs=7,
+        views=TUNING_VIEWS,
+        augment=TUNING_AUGMENT,
+        tail=TailConfig(epochs=3, blocks=2),
     )
     assert chosen(app, home) == wanted
 
@@ -208,14 +236,43 @@ def test_a_value_out_of_range_is_said_in_words_and_nothing_starts(photos: Manife
     app = opened(photos)
     number(app, "Learning rate").set_value(50.0).run()
     assert not app.exception
-    assert "learning rate must be above 0 and at most 10, but it is 50.0." in said(app)
+    assert "Learning rate must be above 0 and at most 10, but it is 50.0." in said(app)
     assert "0.001 is a good start." in said(app)
     assert app.button(key="start").disabled
     number(app, "Learning rate").set_value(0.1)
     number(app, "Hidden units").set_value(-1).run()
-    assert "hidden units must be a whole number from 0 to 8,192, but it is -1." in said(app)
+    assert "Hidden units must be a whole number from 0 to 8,192, but it is -1." in said(app)
     number(app, "Hidden units").set_value(0).run()
     assert not app.button(key="start").disabled
+
+
+def test_a_value_out_of_range_is_called_as_its_field_and_set_back_by_one_press(
+    home: Workspace, photos: Manifest
+) -> None:
+    config = TrainConfig(mode="finetune", tail=TailConfig(epochs=5))
+    run = runs.create(home, config, dataset_id=photos.id, dataset_version=1, dataset_name="a")
+    app = opened(photos, like=run.id)
+    number(app, "Tuning epochs").set_value(0).run()
+    assert "Tuning epochs must be a whole number from 1 to 10,000, but it is 0." in said(app)
+    assert app.button(key="set_back").label == "Set it back to 5"
+    app.button(key="set_back").click().run()
+    assert number(app, "Tuning epochs").value == 5
+    assert chosen(app, home) == config
+
+
+def test_copies_that_no_epoch_gets_to_are_told_and_not_shown(photos: Manifest) -> None:
+    app = opened(photos)
+    variation(app).set_value("light").run()
+    number(app, "Copies of each photo").set_value(4)
+    number(app, "Epochs").set_value(5).run()
+    assert "epochs get to" not in said(app)
+    assert len(pictures(app)) == 4
+    number(app, "Epochs").set_value(4).run()
+    assert "4 epochs get to 3 copies only: the first learns from the photo itself." in said(app)
+    assert len(pictures(app)) == 3
+    number(app, "Epochs").set_value(1).run()
+    assert "With 1 epoch it learns from the photo itself only." in said(app)
+    assert not html_with(app, "tl-copies")
 
 
 LIKE: Mapping[str, TrainConfig] = {
@@ -252,6 +309,19 @@ def test_advice_in_the_address_changes_the_settings_it_is_about(
     assert chosen(app, home) == diagnosis.ADVICE["smaller_steps"].apply(before)
 
 
+def test_settings_of_another_run_say_so_and_what_was_changed(
+    home: Workspace, photos: Manifest
+) -> None:
+    before = TrainConfig(learning_rate=0.03)
+    run = runs.create(home, before, dataset_id=photos.id, dataset_version=1, dataset_name="a")
+    app = opened(photos, like=run.id, advice="smaller_steps")
+    told = f"With the settings of {run.name}. Changed: Learning rate 0.03 → 0.01."
+    assert told in said(app)
+    unchanged = f"With the settings of {run.name}. Change one thing and press Start."
+    assert unchanged in said(opened(photos, like=run.id))
+    assert "is not here any more" in said(opened(photos, like="0123456789ab"))
+
+
 @pytest.mark.parametrize("advice", ["../..", "<b>" + "x" * 5000])
 def test_advice_that_is_not_known_changes_nothing(advice: str, photos: Manifest) -> None:
     app = opened(photos, advice=advice)
@@ -280,6 +350,9 @@ def test_the_preview_shows_the_very_copies_that_are_trained_on(
     assert np.abs(pictures(app)[0].astype(int) - shown[0]).mean() > 8
 
 
+LITE0 = outline.shipped()["efficientnet_lite0"]
+
+
 def test_careful_shows_what_is_tuned_and_what_stays(photos: Manifest) -> None:
     app = opened(photos)
     how(app).set_value("careful").run()
@@ -288,6 +361,40 @@ def test_careful_shows_what_is_tuned_and_what_stays(photos: Manifest) -> None:
     # Bars and a square of the legend each.
     assert network.count('class="tl-tuned"') == 3 + 1
     assert network.count('class="tl-frozen"') == 9 + 1
-    assert "stays as it is: 1,425,312 parameters" in network
-    assert "tuned: 1,987,712 parameters" in network
+    tuned = LITE0.tuned(3)
+    assert f"stays as it is: {LITE0.parameters - tuned:,} parameters" in network
+    assert f"tuned: {tuned:,} parameters" in network
     assert "new last layer: 3,843 parameters" in network
+    assert "Blocks 10 to 12 of 12 are tuned" in [each.label for each in app.expander]
+
+
+def with_blocks(home: Workspace, sides: list[int]) -> Outline:
+    """Makes the default network one of other blocks, as far as the pages can see."""
+    found = Outline.of_sizes([(100, 90, side) for side in sides])
+    home.backbone_cache.mkdir(parents=True, exist_ok=True)
+    path = home.backbone_cache / "efficientnet_lite0-224.outline.json"
+    path.write_text(json.dumps({"version": outline._VERSION, **found.to_json()}))
+    return found
+
+
+def test_a_network_that_cannot_be_cut_is_not_tuned_in_part(
+    home: Workspace, photos: Manifest
+) -> None:
+    with_blocks(home, [7])
+    config = TrainConfig(mode="finetune", views=1, augment=PRESETS["light"])
+    run = runs.create(home, config, dataset_id=photos.id, dataset_version=1, dataset_name="a")
+    app = opened(photos, like=run.id)
+    assert how(app).options == ["Quick", "Textbook"]
+    assert "Careful is not offered: EfficientNet-Lite0 is a single block" in said(app)
+    assert chosen(app, home) == TrainConfig(views=1, augment=PRESETS["light"])
+
+
+def test_of_a_network_of_two_blocks_one_is_tuned(home: Workspace, photos: Manifest) -> None:
+    with_blocks(home, [14, 7])
+    app = opened(photos)
+    how(app).set_value("careful").run()
+    [network] = html_with(app, "tl-network")
+    assert network.count('class="tl-tuned"') == 1 + 1
+    assert "tuned: 90 parameters" in network
+    assert "Block 2 of 2 is tuned" in [each.label for each in app.expander]
+    assert chosen(app, home).tail.blocks == 1

@@ -29,7 +29,7 @@ class Axis:
     """The epochs along a chart; those of the tail follow those of the head.
 
     Attributes:
-        head: Epochs of the head: planned, or done where the tail began earlier.
+        head: Epochs of the head: planned, or done where the tail began earlier; 0 without one.
         tail: Epochs that the tail is to have; 0 without one.
     """
 
@@ -40,6 +40,16 @@ class Axis:
         """Returns where an epoch lies."""
         return epoch.epoch + (self.head if epoch.phase == "tail" else 0)
 
+    @property
+    def has_both(self) -> bool:
+        """Whether the epochs of two phases follow each other."""
+        return self.head > 0 and self.tail > 0
+
+    def name(self, epoch: EpochEnded) -> str:
+        """Returns what an epoch is called: those of two phases are told apart."""
+        is_tuning = self.has_both and epoch.phase == "tail"
+        return f"{'tuning ' if is_tuning else ''}epoch {epoch.epoch}"
+
     def options(self) -> dict[str, Any]:
         """Returns the axis, whose ends do not move."""
         return {
@@ -47,7 +57,7 @@ class Axis:
             "min": 1,
             "max": max(2, self.head + self.tail),
             "minInterval": 1,
-            "name": f"epoch, tuning after {self.head}" if self.tail else "epoch",
+            "name": f"epoch, tuning after {self.head}" if self.has_both else "epoch",
             "nameLocation": "middle",
             "nameGap": 28,
             "splitLine": {"show": False},
@@ -55,7 +65,7 @@ class Axis:
 
     def border(self) -> dict[str, Any]:
         """Returns the mark where tuning begins."""
-        if not self.tail:
+        if not self.has_both:
             return {"data": []}
         return {
             "silent": True,
@@ -122,7 +132,7 @@ def _curve(
         _percent_axis() if is_share else {"type": "value", "min": 0, "max": top},
         series,
         key=f"curve_{name}",
-        alt=_said(name, aside, marked),
+        alt=_said(name, aside, f"best at {axis.name(best)}" if best else "", marked),
     )
 
 
@@ -178,7 +188,7 @@ def steps(epochs: Sequence[EpochEnded], *, axis: Axis, smoothing: float = 0.0) -
     pale = _line("loss at a step", points if smoothing > 0 else [], _MOST_STEPS)
     line["lineStyle"] = {"width": 1.5}
     line["markLine"] = axis.border()
-    st.markdown("**Each step**  \nloss on the photos of the step, varied and with dropout")
+    st.markdown("**Each step**  \nhow wrong it was on the few photos of each step")
     upright = {"type": "value", "min": 0, "max": math.ceil(2 * highest) / 2}
     alt = "Loss at each step" if points else "Loss at each step; nothing measured yet"
     _draw(axis, upright, [line, _pale(pale)], key="curve_steps", alt=alt)
@@ -286,15 +296,13 @@ def _line(name: str, points: Sequence[Point], most: int = _MOST_POINTS) -> dict[
     return {"name": name, "type": "line", "data": thinned, "showSymbol": few, "symbolSize": 6}
 
 
-def _said(name: str, points: Sequence[Point], marked: list[Any] | None) -> str:
+def _said(name: str, points: Sequence[Point], best: str, marked: list[Any] | None) -> str:
     unit = " %" if name == "accuracy" else ""
     told = [value for _, value in points if value is not None]
     if not told:
         return f"{name} by epoch; nothing measured yet"
-    best = ""
-    if marked and marked[1] is not None:
-        best = f", best at epoch {marked[0]:.0f} with {marked[1]:g}{unit}"
-    return f"{name} by epoch: {told[-1]:g}{unit} on photos set aside at the end{best}"
+    with_ = f", {best} with {marked[1]:g}{unit}" if marked and marked[1] is not None else ""
+    return f"{name} by epoch: {told[-1]:g}{unit} on photos set aside at the end{with_}"
 
 
 def _finished(figure: go.Figure, height: int) -> go.Figure:

@@ -6,21 +6,19 @@ of training hides it, while other pages are looked at, and when a preset is trie
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
 
-from tlcore.augment import PRESETS, AugmentConfig
-from tlcore.config import TrainConfig, textbook
+from tlcore.augment import PRESETS, TEXTBOOK, AugmentConfig
+from tlcore.config import TUNING_AUGMENT, TUNING_VIEWS, TrainConfig, textbook, uses
 
 TEXTBOOK_VIEWS = 10
 CUSTOM, UNVARIED = "custom", "none"
 # Enough to fill the preview with copies that are trained on.
 USUAL_VIEWS = 6
-# A tuned network soon knows every photo by heart; two copies cost little and hold it off.
-TUNING_VARIATION, TUNING_VIEWS = "textbook", 2
 _DRAFT = "draft"
 _TABLE = "table"
 _PARTS = ("augment", "tail")
@@ -149,16 +147,18 @@ class Draft:
 
     def _vary_for_tuning(self) -> None:
         """Varies photos while the network is tuned, unless the person has chosen how."""
-        is_ours = self._values["variation"] == TUNING_VARIATION and (
-            self._values["views"] == TUNING_VIEWS
-        )
+        is_ours = self.is_varied_for_tuning
         if self.how.mode in ("finetune", "full") and self._values["variation"] == UNVARIED:
-            self.choose_variation(TUNING_VARIATION)
-            self.put({"views": TUNING_VIEWS})
+            self.put(_FOR_TUNING)
             self._values["varied_for_tuning"] = True
         elif self.how is HOWS["quick"] and self._values.pop("varied_for_tuning", False) and is_ours:
             self.choose_variation(UNVARIED)
             self.put({"views": 0})
+
+    @property
+    def is_varied_for_tuning(self) -> bool:
+        """Whether photos are varied as tuning starts with."""
+        return all(self._values[name] == value for name, value in _FOR_TUNING.items())
 
     @property
     def table(self) -> int:
@@ -203,8 +203,21 @@ class Draft:
             self.put({"views": USUAL_VIEWS})
         self.put({"variation": variation})
 
+    def begun_with(self, setting: str) -> Any:
+        """Returns the value that a setting had at first."""
+        return _fields(self._start)[setting]
+
+    def uses(self, setting: str) -> bool:
+        """Tells whether a setting has an effect, as the chosen ways to train and to vary are.
+
+        What else was typed does not matter, so that it may be out of its range.
+        """
+        is_varied = self._values["variation"] != UNVARIED
+        varied: dict[str, Any] = {"views": 1, "augment": TEXTBOOK} if is_varied else {}
+        return uses(TrainConfig(mode=self.how.mode, **varied), setting)
+
     def config(self) -> TrainConfig:
-        """Returns the settings; those that the chosen way does not use have their defaults.
+        """Returns the settings; those that have no effect have their defaults.
 
         Raises:
             ConfigError: One is out of its range.
@@ -213,15 +226,8 @@ class Draft:
         values["mode"] = self.how.mode
         if self._values["backbone"] != self._start.backbone:
             values["weights"] = None
-        for name in self._unused():
-            values[name] = _DEFAULTS[name]
-        return TrainConfig.from_json(_nested(values))
-
-    def _unused(self) -> Iterable[str]:
-        if not self.tunes:
-            yield from (*_TAIL, "augment.mixup", "augment.cutmix")
-        if self._values["variation"] == UNVARIED:
-            yield from (*_AUGMENT, "views")
+        unused = {name: value for name, value in _DEFAULTS.items() if not self.uses(name)}
+        return TrainConfig.from_json(_nested({**values, **unused}))
 
 
 def draft_of(name: str, start: Callable[[], TrainConfig]) -> Draft:
@@ -234,17 +240,19 @@ def draft_of(name: str, start: Callable[[], TrainConfig]) -> Draft:
 
 def _choices_of(config: TrainConfig) -> dict[str, Any]:
     """Returns the way to train and to vary photos that settings amount to."""
-    return {"how": _how_of(config), "variation": _variation_of(config)}
+    return {"how": how_of(config), "variation": variation_of(config)}
 
 
-def _how_of(config: TrainConfig) -> str:
+def how_of(config: TrainConfig) -> str:
+    """Returns the key of `HOWS` that settings amount to."""
     recipe = textbook(config.backbone, views=TEXTBOOK_VIEWS, seed=config.seed)
     if config == recipe:
         return "textbook"
     return next(name for name, how in HOWS.items() if how.mode == config.mode)
 
 
-def _variation_of(config: TrainConfig) -> str:
+def variation_of(config: TrainConfig) -> str:
+    """Returns the name of the preset that photos are varied by, or `CUSTOM`."""
     if config.views == 0 and not (config.augment.mixup or config.augment.cutmix):
         return UNVARIED
     if config.augment == AugmentConfig():
@@ -253,7 +261,7 @@ def _variation_of(config: TrainConfig) -> str:
     return next(same, CUSTOM)
 
 
-def _flat(config: TrainConfig) -> dict[str, Any]:
+def flat(config: TrainConfig) -> dict[str, Any]:
     """Returns one entry a setting, those of its parts as "augment.rotation", but not the mode."""
     values = config.to_json()
     del values["mode"]
@@ -266,7 +274,7 @@ def _fields(config: TrainConfig) -> dict[str, Any]:
     """Returns the settings as fields show them: a whole number that may have a fraction has one."""
     return {
         name: float(value) if isinstance(_DEFAULTS[name], float) else value
-        for name, value in _flat(config).items()
+        for name, value in flat(config).items()
     }
 
 
@@ -286,8 +294,13 @@ def _prefixed(part: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{part}.{name}": value for name, value in values.items()}
 
 
-_DEFAULTS = _flat(TrainConfig())
+_DEFAULTS = flat(TrainConfig())
 _TAIL = tuple(name for name in _DEFAULTS if name.startswith("tail."))
 _AUGMENT = tuple(name for name in _DEFAULTS if name.startswith("augment."))
 _VARIATION = {*_AUGMENT, "variation", "views"}
+_FOR_TUNING = {
+    **_prefixed("augment", TUNING_AUGMENT.to_json()),
+    "views": TUNING_VIEWS,
+    "variation": variation_of(TrainConfig(views=TUNING_VIEWS, augment=TUNING_AUGMENT)),
+}
 _BESIDE_THE_RECIPE = {"backbone", "weights", "seed", *_TAIL}

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 
 import streamlit as st
 
+from _shared import state
 from _shared.wording import plain
 from tlcore.errors import TLError
 
@@ -28,8 +29,10 @@ def shown(*, stop: bool = False) -> Iterator[None]:
             st.stop()
 
 
-def show(problem: TLError, *, key: str = "problem") -> None:
+def show(problem: TLError) -> None:
     """Shows what happened and what to do."""
-    with st.container(key=f"card_{key}"):
+    # Several may be on one page, and Streamlit refuses a key that is there already.
+    st.session_state[state.PROBLEMS] = number = state.in_session(state.PROBLEMS, 0) + 1
+    with st.container(key=f"card_problem_{number}"):
         st.markdown(f"#### :red[:material/error:] {plain(problem.message, _LONGEST)}")
         st.markdown(plain(problem.hint, _LONGEST))

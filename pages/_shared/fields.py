@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import streamlit as st
 
-from _shared.draft import Draft
+from _shared.draft import HOWS, Draft, flat, how_of, variation_of
 from tlcore.augment import FILL_MODES
-from tlcore.config import CLASS_WEIGHTS, OPTIMIZERS, SCHEDULES
+from tlcore.config import CLASS_WEIGHTS, OPTIMIZERS, SCHEDULES, TrainConfig
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,10 +190,12 @@ FIELDS: Mapping[str, Field] = {
 
 
 def grid(draft: Draft, settings: Sequence[str]) -> None:
-    """Draws the fields of settings side by side, as many as there is room for."""
-    with st.grid(2, min_column_width=150):
-        for setting in settings:
-            draw(draft, setting)
+    """Draws the fields of those settings that have an effect, side by side where there is room."""
+    used = [setting for setting in settings if draft.uses(setting)]
+    if used:
+        with st.grid(2, min_column_width=150):
+            for setting in used:
+                draw(draft, setting)
 
 
 def draw(draft: Draft, setting: str) -> None:
@@ -215,3 +218,31 @@ def draw(draft: Draft, setting: str) -> None:
         )
     else:
         draft[setting] = st.number_input(field.label, step=1, key=key, help=field.help)
+
+
+def words(setting: str, value: Any) -> str:
+    """Returns a value as a person reads it."""
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    choices = FIELDS[setting].choices
+    if choices:
+        return choices[value].partition(":")[0].rstrip(".")
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def changes(before: TrainConfig, after: TrainConfig) -> list[str]:
+    """Says which settings differ, as "Learning rate 0.01 → 0.003"."""
+    told = []
+    if before.mode != after.mode:
+        ways = [HOWS[how_of(each)].title for each in (before, after)]
+        told.append(f"How far to train {' → '.join(ways)}")
+    varied = [variation_of(each) for each in (before, after)]
+    if varied[0] != varied[1]:
+        told.append(f"Vary the photos {' → '.join(varied)}")
+    old, new = flat(before), flat(after)
+    for setting, field in FIELDS.items():
+        is_told = varied[0] != varied[1] and setting.startswith("augment.")
+        if old[setting] != new[setting] and not is_told:
+            pair = (words(setting, each[setting]) for each in (old, new))
+            told.append(f"{field.label} {' → '.join(pair)}")
+    return told

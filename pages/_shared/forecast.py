@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterable
 
 import streamlit as st
@@ -15,21 +16,21 @@ from tlcore.forecast import Forecast, PastRun, Plan
 from tlcore.runs import Run
 
 # The caches are asked anew after so long; a run in between changes what they know.
-_FRESH_SECONDS = 10.0
+FRESH_SECONDS = 10.0
 
 
 def of_dataset(dataset: Manifest, config: TrainConfig) -> Forecast:
-    """Returns what training with these settings on these photos would take."""
-    return _asked(dataset, config, dataset.id, dataset.version, repr(config), _newest())
+    """Returns what training with these settings on these photos would take, if that is known."""
+    return _asked(dataset, config, dataset.id, dataset.version, repr(config), newest())
 
 
-def _newest() -> str:
+def newest() -> str:
     """Names the run that was done last: with another one, there is more to go by."""
-    newest = [run.id for run, status in state.newest_runs() if status.finished]
-    return newest[0] if newest else ""
+    finished = (run.id for run, status in state.newest_runs() if status.finished)
+    return next(finished, "")
 
 
-@st.cache_data(ttl=_FRESH_SECONDS, max_entries=64, show_spinner=False)
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=64, show_spinner=False)
 def _asked(
     _dataset: Manifest,
     _config: TrainConfig,
@@ -38,19 +39,41 @@ def _asked(
     settings: str,  # noqa: ARG001
     newest: str,  # noqa: ARG001
 ) -> Forecast:
-    return forecast.of_run(_dataset, _config, state.workspace(), state.past_runs())
+    try:
+        return forecast.of_run(_dataset, _config, state.workspace(), state.past_runs())
+    except TLError as problem:
+        return _unknown(problem)
 
 
 def of_run(run: Run, dataset: Manifest | None) -> Forecast:
     """Returns what a run at work was to take, as it was before it began."""
-    try:
-        if dataset is not None:
+    return _begun(run, dataset, run.id, newest())
+
+
+@st.cache_data(ttl=FRESH_SECONDS, max_entries=64, show_spinner=False)
+def _begun(
+    _run: Run,
+    _dataset: Manifest | None,
+    run_id: str,  # noqa: ARG001  the cache's key, with what follows
+    newest: str,  # noqa: ARG001
+) -> Forecast:
+    if _dataset is not None:
+        with contextlib.suppress(TLError):
             return forecast.of_begun(
-                dataset, run.config, run.workspace, run.events(), state.past_runs()
+                _dataset, _run.config, _run.workspace, _run.events(), state.past_runs()
             )
-    except TLError:
-        pass
-    return of_photos(run.config, 0, ())
+    return of_photos(_run.config, 0, ())
+
+
+def _unknown(problem: TLError) -> Forecast:
+    return Forecast(
+        seconds=None,
+        packing_seconds=None,
+        memory_bytes=None,
+        shares={},
+        stages={},
+        reason=problem.message,
+    )
 
 
 def of_photos(config: TrainConfig, photos: int, past: Iterable[PastRun]) -> Forecast:
@@ -63,4 +86,4 @@ def of_photos(config: TrainConfig, photos: int, past: Iterable[PastRun]) -> Fore
     """
     aside = photos // 5
     plan = Plan(config=config, dataset_id="", learn=photos - aside, aside=aside)
-    return forecast.forecast(plan, past)
+    return forecast.forecast(plan, past, workspace=state.workspace())

@@ -84,7 +84,7 @@ def under_way(dataset: Manifest, found: Examination | None) -> None:
         job = jobs.find(state.workspace(), wanted) if found else None
         job = job if found else jobs.examine_soon(dataset, state.workspace())
     except TLError as problem:
-        errors.show(problem, key="examination")
+        errors.show(problem)
         return
     status = job.status() if job else None
     if job is None or status is None or (found and not status.is_active):

@@ -6,13 +6,14 @@ are the same in every state.
 
 from __future__ import annotations
 
+import math
 import os
 from dataclasses import replace
 from typing import Any, Literal
 
 import streamlit as st
 
-from _shared import charts, errors, forecast, load, results, starting, state
+from _shared import charts, errors, forecast, load, queue, results, starting, state
 from _shared.charts import Axis
 from _shared.places import JUDGE, PHOTOS, TRAIN, TRY
 from _shared.scene import LEARNING, Scene
@@ -20,7 +21,7 @@ from _shared.state import ADVICE, DATASET, LIKE, RUN
 from _shared.wording import about, count, counted, duration, ordinal, percent, plain, span
 from tlcore import runs
 from tlcore.backbones import BACKBONES, is_ready
-from tlcore.config import TrainConfig
+from tlcore.config import TrainConfig, uses
 from tlcore.dataset import Manifest
 from tlcore.diagnosis import Diagnosis
 from tlcore.errors import RunError, TLError
@@ -39,13 +40,13 @@ _STAGES = {
     "features": "Photos looked at",
     "views": "Varied copies looked at",
     "train": "Last layer trained",
-    "boundary": "Photos kept half-way",
+    "boundary": "Photos passed through the part that stays",
     "tune": "Network tuned",
     "evaluate": "Judging",
     "pack": "Packing the model",
 }
 _BADGES: dict[str, tuple[str, str, results.BadgeColour]] = {
-    "queued": ("Waiting", "schedule", "gray"),
+    **results.STATES,
     "prepare": ("Getting ready", "hourglass_top", "gray"),
     "decode": ("Reading photos", "image", "primary"),
     "features": ("Looking at photos", "visibility", "primary"),
@@ -55,35 +56,34 @@ _BADGES: dict[str, tuple[str, str, results.BadgeColour]] = {
     "tune": ("Tuning", "tune", "primary"),
     "evaluate": ("Judging", "fact_check", "primary"),
     "pack": ("Packing", "inventory_2", "green"),
-    "finished": ("Done", "check", "green"),
-    "cancelled": ("Stopped", "stop_circle", "gray"),
-    "failed": ("Failed", "error", "red"),
 }
 _COUNTED = {
     "decode": "Reading photos",
     "features": "The frozen network looks at each photo once",
     "views": "Looking at varied copies",
-    "boundary": "Keeping what the frozen part makes of each photo",
+    "boundary": "Passing the photos through the part that stays",
 }
+_BEFORE_TUNING = "Preparing the network to be tuned"
 _AT_WORK = ("decode", "features", "train", "views", "boundary", "tune")
 _TUNES = {
     "finetune": "Tuning the last blocks",
     "full": "Tuning the whole network",
     "scratch": "Training the whole network",
 }
+_LEARNS_IN = {phase: stage for stage, phase in LEARNING.items()}
 _MOST_SMOOTHING = 0.95
 _NEARLY = 0.99
 
 
 def panel(run: Run, dataset: Manifest | None) -> None:
-    """Shows a run; while it works, again twice a second."""
-    before = run.status()
+    """Shows a run; while it works, again three times a second."""
+    before = state.whole_status_of(run)
     expected = forecast.of_run(run, dataset)
     is_first = all(each.config.backbone != run.config.backbone for each in state.past_runs())
 
     @st.fragment(run_every=_TICK_SECONDS if before.is_active else None)
     def tick() -> None:
-        status = run.status()
+        status = state.whole_status_of(run)
         scene = Scene(run=run, status=status, dataset=dataset, expected=expected, is_first=is_first)
         _draw(scene)
         if (before.is_active, before.has_model) != (status.is_active, status.has_model):
@@ -128,6 +128,8 @@ def _words(scene: Scene) -> tuple[str, str, str]:
         return f"{done}: right on {results.of_new_photos(result)}", _measured(scene, result), tab
     if status.state == "cancelled":
         lead = "Stopped before the first epoch: there is no model yet. "
+        if status.epochs:
+            lead = f"Stopped at {_last_epoch(scene)}, before there was a model. "
         return "Stopped", lead + "The photos already looked at are remembered.", "Stopped"
     if status.state == "queued":
         return "Waiting to train", "It keeps its place if you close this tab.", "Waiting"
@@ -139,6 +141,10 @@ def _words(scene: Scene) -> tuple[str, str, str]:
 
 
 def _kept(status: RunStatus) -> str:
+    if status.has_model:
+        return "The model from before it went on is still there and can be used."
+    if status.epochs:
+        return "Its epochs and the photos it had looked at are remembered."
     if "features" in status.stage_seconds or status.stage == "features":
         return "The photos it had looked at are remembered, so the next try is quicker."
     return "It had not looked at any photo yet. Your photos and settings are still here."
@@ -151,21 +157,19 @@ def _measured(scene: Scene, result: Evaluated) -> str:
         f"between {span(result.interval, result.total, 'and')} %."
     )
     if scene.status.state == "cancelled" and scene.status.epochs:
-        last = scene.status.epochs[-1]
-        tuning = "tuning epoch" if last.phase == "tail" else "epoch"
-        kept = f"the best so far, {_best_words(result)}, is kept and can be used"
-        return f"Stopped at {tuning} {last.epoch}; {kept}. {words}"
+        best = f"{_epoch_word(scene, result.best_phase)} {result.best_epoch}"
+        kept = f"the best so far, {best}, is kept and can be used"
+        return f"Stopped at {_last_epoch(scene)}; {kept}. {words}"
     return words
 
 
-def _best_words(result: Evaluated) -> str:
-    if result.best_phase == "tail":
-        return f"tuning epoch {result.best_epoch}"
-    return f"epoch {result.best_epoch}"
+def _epoch_word(scene: Scene, phase: str) -> str:
+    """Returns what an epoch of a phase is called: two phases are told apart."""
+    return "tuning epoch" if phase == "tail" and uses(scene.run.config, "epochs") else "epoch"
 
 
-def _best_title(phase: str) -> str:
-    return "Best tuning epoch" if phase == "tail" else "Best epoch"
+def _best_title(scene: Scene, phase: str) -> str:
+    return f"Best {_epoch_word(scene, phase)}"
 
 
 def _head(scene: Scene) -> None:
@@ -190,10 +194,15 @@ def _stop_button(scene: Scene) -> None:
         "Stopping ..." if stopping else label,
         icon=":material/stop_circle:",
         disabled=stopping or status.stage == "evaluate",
-        on_click=runs.request_stop,
+        on_click=_stop,
         args=(scene.run,),
         key="stop",
     )
+
+
+def _stop(run: Run) -> None:
+    with errors.shown():
+        runs.request_stop(run)
 
 
 def _top(scene: Scene) -> None:
@@ -202,65 +211,129 @@ def _top(scene: Scene) -> None:
         _failed(scene)
     elif status.evaluated:
         _result(scene, status.evaluated)
-    elif status.state == "cancelled":
+    elif _has_no_result(status):
         _again(scene)
     else:
         st.progress(_share_shown(scene), _sentence(scene) + scene.silence())
         _metrics(scene)
 
 
+def _has_no_result(status: RunStatus) -> bool:
+    """Whether a run ended without one, so that the ways to try again take its place."""
+    return status.state == "failed" or (status.state == "cancelled" and not status.evaluated)
+
+
 def _sentence(scene: Scene) -> str:
     """Says what it does, for the bar."""
-    status, config = scene.status, scene.run.config
-    if words := _COUNTED.get(scene.phase):
-        known = f" ({count(status.remembered)} remembered from before)" if status.remembered else ""
-        return f"{words}: {count(status.done)} of {count(status.total)}{known}"
+    status = scene.status
     if scene.phase in LEARNING:
-        phase = LEARNING[scene.phase]
-        words = "Training the new last layer" if phase == "head" else _TUNES.get(config.mode, "")
-        return f"{words}: {_epochs_of(scene, phase)}"
+        return _learning_words(scene)
+    if scene.phase in _COUNTED:
+        return _counted_words(scene)
     if scene.phase == "queued":
         return _queue_words(scene.run)
     if scene.phase == "evaluate":
         return f"Judging on the {counted(scene.set_aside, 'photo')} set aside"
+    if scene.phase == "prepare" and status.total:
+        title = plain(results.network_title(scene.run.config.backbone), 40)
+        so_far = f"{count(status.done)} of {count(status.total)} MB"
+        return f"Downloading {title}, once: {so_far}"
     first = " (first time: preparing the network, once)" if scene.is_first else ""
     return f"Getting ready{first}"
 
 
+def _learning_words(scene: Scene) -> str:
+    phase = LEARNING[scene.phase]
+    if phase == "tail" and not (scene.status.total or scene.epochs(phase)):
+        return _BEFORE_TUNING
+    is_head = phase == "head"
+    words = "Training the new last layer" if is_head else _TUNES.get(scene.run.config.mode, "")
+    return f"{words}: {_epochs_of(scene, phase)}"
+
+
+def _counted_words(scene: Scene) -> str:
+    status = scene.status
+    if not status.total:
+        return _BEFORE_TUNING if scene.phase == "boundary" else _COUNTED[scene.phase]
+    known = f" ({count(status.remembered)} remembered from before)" if status.remembered else ""
+    return f"{_COUNTED[scene.phase]}: {count(status.done)} of {count(status.total)}{known}"
+
+
 def _epochs_of(scene: Scene, phase: str) -> str:
-    return f"epoch {count(len(scene.epochs(phase)))} of {count(scene.planned(phase))}"
+    """Says which epoch it is at."""
+    planned = scene.planned(phase)
+    return f"epoch {count(min(planned, len(scene.epochs(phase)) + 1))} of {count(planned)}"
 
 
 def _queue_words(run: Run) -> str:
+    """Says when a waiting run begins, as far as that is known."""
     waiting = runs.queued_ids(run.workspace)
-    position = waiting.index(run.id) if run.id in waiting else 0
-    at_work = [other for other, status in state.newest_runs() if status.state == "running"]
-    ahead = position + len(at_work)
-    if not ahead:
+    before = waiting[: waiting.index(run.id)] if run.id in waiting else []
+    at_work = runs.at_work(run.workspace)
+    if not before and at_work is None:
         return "Starting the training program"
-    after = f" Starts when {plain(at_work[0].name, 40)} is done." if at_work else ""
-    return f"{ordinal(ahead + 1)} in line.{after}"
+    place = ordinal(len(before) + 1 + (at_work is not None))
+    seconds = queue.seconds_until(run, before, at_work)
+    time = f"in about {about(seconds)}" if seconds is not None else ""
+    if at_work is None or before:
+        return f"{place} in line." + (f" Starts {time}." if time else "")
+    done = f"Starts when {plain(at_work.name, 40)} is done"
+    return f"{place} in line. {done}{f', {time}' if time else ''}."
 
 
 def _metrics(scene: Scene) -> None:
-    status, best = scene.status, scene.status.best_epoch
     speed, unit = scene.speed()
     left = _time_left(scene)
     with st.grid(4, min_column_width=140):
         if scene.phase in _AT_WORK:
-            st.metric("Time left", about(left) if left is not None else "...", border=True)
-        if scene.phase in LEARNING or best:
-            share = percent(best.val_accuracy, scene.set_aside) if best else "..."
-            told = "Share named right among the photos set aside, at the best epoch so far."
-            st.metric("Right so far", share, border=True, help=told)
-            told = "The epoch with the lowest loss on the photos set aside. It is the one kept."
-            number = best.epoch if best else "..."
-            st.metric(_best_title(best.phase if best else "head"), number, border=True, help=told)
+            _metric("Time left", about(left) if left is not None else "...")
+        if scene.phase in LEARNING or scene.status.best_epoch:
+            _best_so_far(scene)
         if scene.phase in _AT_WORK:
             shown = f"{count(round(speed))} /s" if speed else "..."
-            st.metric("Speed", shown, border=True, help=f"{unit} a second, measured now.")
-    if status.state == "queued":
+            _metric("Speed", shown, help_=f"{unit} a second, measured now.")
+    if scene.status.state == "queued":
         st.caption("Nothing to do: it starts by itself.")
+    if _has_not_helped(scene):
+        st.caption("Tuning has not helped yet: the model from before it is still the best.")
+
+
+def _best_so_far(scene: Scene) -> None:
+    best = scene.status.best_epoch
+    share = percent(best.val_accuracy, scene.set_aside) if best else "..."
+    _metric(
+        "Right so far",
+        share,
+        help_="Share named right among the photos set aside, at the best epoch so far.",
+        below=f"of {counted(scene.set_aside, 'photo')}" if scene.set_aside else None,
+    )
+    _metric(
+        _best_title(scene, best.phase if best else "head"),
+        best.epoch if best else "...",
+        help_="The epoch with the lowest loss on the photos set aside. It is the one kept.",
+    )
+
+
+def _has_not_helped(scene: Scene) -> bool:
+    """Whether the network was tuned so far without becoming better than it was before."""
+    tuned = scene.epochs("tail") if uses(scene.run.config, "epochs") else []
+    return bool(tuned) and tuned[-1].best == 0
+
+
+def _metric(
+    label: str, value: str | int, *, help_: str | None = None, below: str | None = None
+) -> None:
+    """Shows a figure; they are all of one height, also where one has words below it."""
+    st.metric(
+        label,
+        value,
+        below,
+        delta_color="off",
+        delta_arrow="off",
+        help=help_,
+        border=True,
+        height="stretch",
+    )
 
 
 def _time_left(scene: Scene) -> float | None:
@@ -306,18 +379,16 @@ def _result(scene: Scene, result: Evaluated) -> None:
         )
         with right:
             results.rail_of(scene.run, result)
-    spent = _seconds_to_result(scene.status)
+    spent = scene.status.worked_seconds
     with figures, st.grid(2, min_column_width=120, height="stretch"):
-        st.metric("Took", duration(spent) if spent else "...", border=True, height="stretch")
-        title = _best_title(result.best_phase)
-        st.metric(title, result.best_epoch, border=True, height="stretch")
+        _metric("Took", duration(spent) if spent else "...")
+        _metric(_best_title(scene, result.best_phase), result.best_epoch)
+    if result.best_phase == "tail":
+        st.caption(
+            "How sure its answers sound was set with one number that was fitted on the photos "
+            "set aside. It does not change which class is named."
+        )
     _next_steps(scene)
-
-
-def _seconds_to_result(status: RunStatus) -> float | None:
-    if status.evaluated is None or status.started_at is None:
-        return None
-    return status.evaluated.time - status.started_at
 
 
 def _next_steps(scene: Scene) -> None:
@@ -327,14 +398,14 @@ def _next_steps(scene: Scene) -> None:
             st.switch_page(JUDGE.file, query_params=run)
         if st.button("Try a photo", icon=TRY.icon, key="to_try"):
             st.switch_page(TRY.file, query_params=run)
-        if scene.status.state == "cancelled":
+        if scene.status.state == "cancelled" and not _fell_apart(scene.status):
             _go_on_button(scene, f"Go on from {_last_epoch(scene)}")
         _change_button(scene)
 
 
 def _last_epoch(scene: Scene) -> str:
     last = scene.status.epochs[-1]
-    return f"{'tuning ' if last.phase == 'tail' else ''}epoch {last.epoch}"
+    return f"{_epoch_word(scene, last.phase)} {last.epoch}"
 
 
 def _go_on_button(scene: Scene, label: str, *, primary: bool = False) -> None:
@@ -363,8 +434,10 @@ def _again(scene: Scene) -> None:
     smaller = _offered(scene)
     with st.container(horizontal=True):
         if smaller is not None:
-            _smaller_button(scene, smaller)
-        if scene.status.epochs:
+            _smaller_button(scene, *smaller)
+        if _fell_apart(scene.status):
+            _advice_button(scene, scene.diagnosis(), primary=True)
+        elif scene.status.epochs:
             failed = scene.status.state == "failed"
             label = "Go on unchanged" if failed else f"Go on from {_last_epoch(scene)}"
             _go_on_button(scene, label, primary=smaller is None and not changes_first)
@@ -381,27 +454,34 @@ def _again_button(scene: Scene, *, primary: bool) -> None:
             st.rerun()
 
 
-def _offered(scene: Scene) -> TrainConfig | None:
-    """Returns the settings that a failure offers to go on with, if it does and they are sound."""
+def _fell_apart(status: RunStatus) -> bool:
+    """Whether the last loss is no number: going on would end at once, in the same way."""
+    last = status.epochs[-1] if status.epochs else None
+    return last is not None and not (math.isfinite(last.loss) and math.isfinite(last.val_loss))
+
+
+def _offered(scene: Scene) -> tuple[TrainConfig, int] | None:
+    """Returns settings with the smaller batches that a failure offers, and their size.
+
+    None where it offers none, or none that are sound.
+    """
     offer: dict[str, Any] = dict(scene.status.failed.offer) if scene.status.failed else {}
-    if scene.dataset is None or "batch_size" not in offer:
+    setting, size = offer.get("setting"), offer.get("value", 0)
+    if scene.dataset is None or setting not in ("batch_size", "tail.batch_size"):
         return None
     config = scene.run.config
-    is_tail = bool(scene.status.epochs) and scene.status.epochs[-1].phase == "tail"
     try:
-        if is_tail or scene.status.stage == "tune":
-            return replace(config, tail=replace(config.tail, batch_size=offer["batch_size"]))
-        return replace(config, batch_size=offer["batch_size"])
+        if setting == "tail.batch_size":
+            return replace(config, tail=replace(config.tail, batch_size=size)), size
+        return replace(config, batch_size=size), size
     except TLError:
         return None
 
 
-def _smaller_button(scene: Scene, config: TrainConfig) -> None:
-    """Offers a run with smaller batches; what was looked at is remembered."""
-    tail, before = config.tail.batch_size, scene.run.config.tail.batch_size
-    size = tail if tail != before else config.batch_size
-    label = f"Go on with batch size {count(size)}"
-    if st.button(label, type="primary", icon=":material/resume:", key="smaller"):
+def _smaller_button(scene: Scene, config: TrainConfig, size: int) -> None:
+    """Offers a new run with smaller batches; what was looked at is remembered."""
+    label = f"Start again with batch size {count(size)}"
+    if st.button(label, type="primary", icon=":material/replay:", key="smaller"):
         with errors.shown():
             if scene.dataset is not None:
                 run = state.start_run(scene.dataset, config)
@@ -474,15 +554,21 @@ def _curves(scene: Scene) -> None:
         charts.steps(epochs, axis=axis, smoothing=smoothing)
     if by_rate:
         config = scene.run.config
-        highest = max(config.learning_rate, config.tail.learning_rate if axis.tail else 0.0)
+        planned = {
+            "learning_rate": config.learning_rate,
+            "tail.learning_rate": config.tail.learning_rate,
+        }
+        highest = max(rate for name, rate in planned.items() if uses(config, name))
         charts.learning_rate(epochs, axis=axis, highest=highest)
 
 
 def _axis(scene: Scene) -> Axis:
     """Returns where the epochs lie: where tuning began early, it follows at once."""
     config = scene.run.config
-    if config.mode == "head":
+    if not uses(config, "tail.epochs"):
         return Axis(head=config.epochs)
+    if not uses(config, "epochs"):
+        return Axis(head=0, tail=config.tail.epochs)
     done = scene.epochs("head")
     has_tail = bool(scene.epochs("tail")) or scene.status.stage in ("boundary", "tune")
     return Axis(head=len(done) if has_tail else config.epochs, tail=config.tail.epochs)
@@ -527,12 +613,13 @@ def _advise(scene: Scene) -> None:
     icon, colour = _LOOKS[found.kind]
     with st.container(key="card_advice"):
         st.markdown(f":{colour}[:material/{icon}:] {found.sentence}")
-        _advice_button(scene, found)
+        if not (_fell_apart(scene.status) and _has_no_result(scene.status)):  # else it is above
+            _advice_button(scene, found)
 
 
-def _advice_button(scene: Scene, found: Diagnosis) -> None:
-    advice = found.advice
-    may_go_on = scene.status.state == "cancelled" and found.kind == "improving"
+def _advice_button(scene: Scene, found: Diagnosis | None, *, primary: bool = False) -> None:
+    advice = found.advice if found else None
+    may_go_on = scene.status.state == "cancelled" and found and found.kind == "improving"
     if advice is None or scene.dataset is None or may_go_on:
         return
     if advice.opens == "photos":
@@ -542,7 +629,8 @@ def _advice_button(scene: Scene, found: Diagnosis) -> None:
     else:
         page = TRAIN.file
         address = {DATASET: scene.dataset.id, LIKE: scene.run.id, ADVICE: advice.name}
-    if st.button(advice.label, icon=":material/auto_fix_high:", key="advice"):
+    kind: Literal["primary", "secondary"] = "primary" if primary else "secondary"
+    if st.button(advice.label, type=kind, icon=":material/auto_fix_high:", key="advice"):
         st.switch_page(page, query_params=address)
 
 
@@ -551,9 +639,16 @@ def _stages(scene: Scene) -> None:
     st.markdown("**Stages**")
     stages = _stages_of(scene)
     reached = scene.phase if scene.phase in stages else status.stage or "queued"
-    ended = status.state == "finished" or (status.state == "cancelled" and status.evaluated)
+    is_stopped = status.state == "cancelled" and status.has_model
+    if is_stopped:
+        reached = _stopped_in(scene)
     for name in stages:
-        share = 1.0 if ended else _stage_share(scene, name, stages, reached)
+        if status.state == "finished":
+            share = 1.0
+        elif is_stopped:
+            share = _share_when_stopped(scene, name, stages, reached)
+        else:
+            share = _stage_share(scene, name, stages, reached)
         is_here = name == reached or (0 < share < 1 and status.state != "queued")
         icon = "circle"
         if share >= 1:
@@ -562,6 +657,26 @@ def _stages(scene: Scene) -> None:
             icon = "progress_activity" if status.is_active else "cancel"
         fact = _stage_fact(scene, name, is_here or share >= 1)
         st.expander(f"{_STAGES[name]} :gray[{fact}]", type="step", icon=f":material/{icon}:")
+
+
+def _stopped_in(scene: Scene) -> str:
+    """Returns the stage in which a run with a model was stopped; judging and packing came after."""
+    status = scene.status
+    begun = {*status.stage_seconds, *(_LEARNS_IN[epoch.phase] for epoch in status.epochs)}
+    return next((name for name in ("tune", "boundary", "train") if name in begun), "features")
+
+
+def _share_when_stopped(scene: Scene, name: str, stages: list[str], stopped: str) -> float:
+    """Returns how much of a stage was done, 0 to 1, by a run that was stopped in another."""
+    config = scene.run.config
+    if name in ("evaluate", "pack"):
+        return 1.0
+    if name == "views" and stopped == "train":  # copies come in while it trains
+        return min(1.0, max(0, len(scene.epochs("head")) - 1) / config.views)
+    if name != stopped:
+        return 1.0 if stages.index(name) < stages.index(stopped) else 0.0
+    phase = LEARNING.get(name, "")
+    return len(scene.epochs(phase)) / scene.planned(phase) if phase else 0.0
 
 
 def _stage_share(scene: Scene, name: str, stages: list[str], reached: str) -> float:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from dataclasses import dataclass
 
 import psutil
 import streamlit as st
 
+from tlcore import hardware
 from tlcore.events import RunStatus
 
 
@@ -19,7 +21,7 @@ class Load:
         cores: How many cores it keeps busy; None at the first look.
         all_cores: How many there are.
         memory: Bytes it holds.
-        all_memory: Bytes there are.
+        all_memory: Bytes there are; in a container its limit.
     """
 
     cores: float | None
@@ -42,8 +44,13 @@ def of(status: RunStatus) -> Load | None:
         cores=busy / 100 if busy else None,
         all_cores=os.cpu_count() or 1,
         memory=memory,
-        all_memory=psutil.virtual_memory().total,
+        all_memory=_all_memory(),
     )
+
+
+@functools.cache
+def _all_memory() -> int:
+    return hardware.look().memory_bytes
 
 
 # One object a process: its share of the processor is counted from one look to the next.

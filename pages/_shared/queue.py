@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 
 import streamlit as st
 
-from _shared import errors, results, state
+from _shared import errors, forecast, results, state
 from _shared.dialogs import redraw
 from _shared.wording import about, count, counted, plain
-from tlcore import forecast, runs, sweeps
+from tlcore import forecast as core
+from tlcore import runs, sweeps
 from tlcore.errors import TLError
+from tlcore.forecast import PastRun
 from tlcore.runs import Run
 
 _TICK_SECONDS = 2.0
@@ -45,13 +47,14 @@ def _show(line: Sequence[Run]) -> None:
         if len(line) > _SHOWN:
             st.caption(f"And {count(len(line) - _SHOWN)} more behind them.", width="stretch")
         if len(line) > 1:
-            st.button(
-                f"Cancel all {count(len(line))}",
-                icon=":material/close:",
-                key="cancel_all",
-                on_click=_cancel,
-                args=(line,),
-            )
+            with st.popover("Cancel all", icon=":material/close:"):
+                st.markdown("They leave the line. Each of them can be started again on its page.")
+                st.button(
+                    f"Cancel all {count(len(line))}",
+                    key="cancel_all",
+                    on_click=_cancel,
+                    args=(line,),
+                )
 
 
 def _row(run: Run, place: int, length: int, words: str) -> None:
@@ -62,8 +65,8 @@ def _row(run: Run, place: int, length: int, words: str) -> None:
     ):
         with st.container(width="stretch", gap="xxsmall"):
             st.markdown(f"**{place + 1}. {plain(run.name, 60)}**")
-            about_it = (plain(run.dataset_name, 50), results.network_title(run.config.backbone))
-            st.caption(", ".join((*about_it, words)))
+            network = plain(results.network_title(run.config.backbone), 40)
+            st.caption(f"{plain(run.dataset_name, 50)}, {network}, {words}")
         with st.container(horizontal=True, width="content"):
             _button("Up", "arrow_upward", run, place > 0, _move, run, place - 1)
             _button("Down", "arrow_downward", run, place < length - 1, _move, run, place + 1)
@@ -96,37 +99,55 @@ def _cancel(line: Sequence[Run]) -> None:
 
 def _starts(running: Run | None, line: Sequence[Run]) -> list[str]:
     """Says of each waiting run when it begins, as far as that is known."""
-    past = forecast.past_runs(state.workspace())
-    ahead = _seconds_left(running, past) if running else 0.0
-    said = []
-    for place, seconds in enumerate(_each(line, past)):
-        if place == 0 and running is None:
-            said.append("starts now")
-        elif ahead is None:
-            said.append("next" if place == 0 else "later")
-        else:
-            said.append(f"starts in about {about(ahead)}")
-        ahead = None if ahead is None or seconds is None else ahead + seconds
-    return said
+    ids = tuple(run.id for run in line)
+    seconds = _begin(ids, running.id if running else "", forecast.newest())
+    return [_start_words(place, each, running) for place, each in enumerate(seconds)]
 
 
-def _each(line: Sequence[Run], past: Sequence[forecast.PastRun]) -> list[float | None]:
-    try:
-        pairs = [
-            (state.dataset_by_id(run.dataset_id, run.dataset_version), run.config) for run in line
-        ]
-        return sweeps.expected_seconds(pairs, state.workspace(), past)
-    except TLError:  # the photos of one are not there any more
-        return [None] * len(line)
+def _start_words(place: int, seconds: float | None, running: Run | None) -> str:
+    if place == 0 and running is None:
+        return "starts now"
+    if seconds is None:
+        return "next" if place == 0 else "later"
+    return f"starts in about {about(seconds)}"
 
 
-def _seconds_left(run: Run, past: Sequence[forecast.PastRun]) -> float | None:
-    status = run.status()
-    try:
-        dataset = state.dataset_by_id(run.dataset_id, run.dataset_version)
-        told = forecast.of_run(dataset, run.config, state.workspace(), past)
-    except TLError:
+def seconds_until(run: Run, before: Sequence[str], running: Run | None) -> float | None:
+    """Returns in how many seconds a waiting run begins; None where that is not known.
+
+    Args:
+        run: The run.
+        before: The ids of those that are done before it, the next one first.
+        running: The one at work.
+    """
+    if len(before) >= _SHOWN:
         return None
+    return _begin((*before, run.id), running.id if running else "", forecast.newest())[-1]
+
+
+@st.cache_data(ttl=forecast.FRESH_SECONDS, max_entries=16, show_spinner=False)
+def _begin(ids: Sequence[str], running_id: str, newest: str) -> list[float | None]:  # noqa: ARG001  the cache's key
+    """Returns in how many seconds each of some waiting runs begins, the next one first."""
+    workspace, past = state.workspace(), state.past_runs()
+    try:
+        line = [runs.load(workspace, each) for each in ids]
+        ahead = _seconds_left(runs.load(workspace, running_id), past) if running_id else 0.0
+        photos = [state.dataset_by_id(run.dataset_id, run.dataset_version) for run in line]
+        pairs = zip(photos, (run.config for run in line), strict=True)
+        spans = sweeps.expected_seconds(pairs, workspace, past)
+    except TLError:  # a run or its photos are not there any more
+        return [None] * len(ids)
+    begins: list[float | None] = []
+    for seconds in spans:
+        begins.append(ahead)
+        ahead = None if ahead is None or seconds is None else ahead + seconds
+    return begins
+
+
+def _seconds_left(run: Run, past: Sequence[PastRun]) -> float | None:
+    status = run.status()
+    dataset = state.dataset_by_id(run.dataset_id, run.dataset_version)
+    told = core.of_run(dataset, run.config, state.workspace(), past)
     elapsed = state.now() - (status.started_at or state.now())
-    left = forecast.seconds_left(status, run.config, told, elapsed)
+    left = core.seconds_left(status, run.config, told, elapsed)
     return None if left is None else left + (told.packing_seconds or 0.0)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import streamlit as st
 
+from _shared import state
+from _shared.draft import HOWS, how_of
 from _shared.places import JUDGE, TRAIN, Place
 from _shared.state import RUN
-from _shared.wording import as_html, count, counted, number_of_percent, percent, plain, span
+from _shared.wording import as_html, count, counted, number_of_percent, percent, span
 from tlcore import versions
-from tlcore.backbones import BACKBONES
+from tlcore.backbones import BACKBONES, find
 from tlcore.errors import TLError
 from tlcore.evaluate import load_evaluation
 from tlcore.events import Evaluated, RunStatus
@@ -89,22 +91,41 @@ def state_badge(status: RunStatus) -> None:
             f"{percent(status.evaluated.accuracy, total)}, between {interval}", color="primary"
         )
         return
-    words, icon, colour = _STATES[status.state]
-    st.badge(words, icon=icon, color=colour)
+    words, icon, colour = STATES[status.state]
+    st.badge(words, icon=f":material/{icon}:", color=colour)
 
 
-_STATES: dict[str, tuple[str, str, BadgeColour]] = {
-    "queued": ("Waiting", ":material/schedule:", "gray"),
-    "running": ("Training", ":material/model_training:", "primary"),
-    "finished": ("Done", ":material/check:", "green"),
-    "cancelled": ("Stopped", ":material/stop_circle:", "gray"),
-    "failed": ("Failed", ":material/error:", "red"),
+# What each state is called, its Material symbol and its colour.
+STATES: Mapping[str, tuple[str, str, BadgeColour]] = {
+    "queued": ("Waiting", "schedule", "gray"),
+    "running": ("Training", "model_training", "primary"),
+    "finished": ("Done", "check", "green"),
+    "cancelled": ("Stopped", "stop_circle", "gray"),
+    "failed": ("Failed", "error", "red"),
 }
 
 
 def network_title(name: str) -> str:
-    """Returns what a person calls a backbone."""
-    return BACKBONES[name].title if name in BACKBONES else plain(name, 40)
+    """Returns what a person calls a backbone; its bare name where the own network is gone.
+
+    The person wrote it: in markdown it belongs into `plain`.
+    """
+    if name in BACKBONES:
+        return BACKBONES[name].title
+    try:
+        return find(name, state.workspace()).title
+    except TLError:
+        return name
+
+
+def how_far(run: Run, status: RunStatus) -> str:
+    """Says how a run was trained and how many epochs it did: "Careful, 30 epochs and 8 tuning"."""
+    title = HOWS[how_of(run.config)].title
+    heads = sum(epoch.phase == "head" for epoch in status.epochs)
+    tails = len(status.epochs) - heads
+    if heads and tails:
+        return f"{title}, {counted(heads, 'epoch')} and {count(tails)} tuning"
+    return f"{title}, {counted(heads + tails, 'epoch')}" if status.epochs else title
 
 
 def place_of(status: RunStatus) -> Place:

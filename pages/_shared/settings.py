@@ -12,7 +12,7 @@ from _shared.state import ADVICE, LIKE
 from _shared.wording import about, count, gigabytes, plain
 from tlcore import diagnosis, hardware, runs
 from tlcore.backbones import BackboneSpec, is_ready
-from tlcore.config import TrainConfig
+from tlcore.config import TrainConfig, uses
 from tlcore.dataset import Manifest
 from tlcore.errors import ConfigError, TLError
 
@@ -40,11 +40,13 @@ class Asked:
 
     Attributes:
         spec: The network.
+        draft: Where it was typed.
         config: The settings; None where one is out of its range.
         problem: Which one, and what to do.
     """
 
     spec: BackboneSpec
+    draft: Draft
     config: TrainConfig | None
     problem: ConfigError | None = None
 
@@ -63,13 +65,31 @@ def ask(dataset: Manifest) -> Asked:
     try:
         config = draft.config()
     except ConfigError as problem:
-        return Asked(spec=spec, config=None, problem=problem)
+        return Asked(spec=spec, draft=draft, config=None, problem=problem)
     with copies:
         variation.preview(dataset, config, spec.size)
         trials.safety(dataset, config)
-    with rates:
-        trials.learning_rate(dataset, config, draft)
-    return Asked(spec=spec, config=config)
+    if uses(config, "learning_rate"):
+        with rates:
+            trials.learning_rate(dataset, config, draft)
+    return Asked(spec=spec, draft=draft, config=config)
+
+
+def lead() -> str:
+    """Says where the settings come from: the defaults, or a run and what was changed in it."""
+    like, advice = state.parameter(LIKE), state.parameter(ADVICE) or ""
+    if not like:
+        return (
+            "The defaults are good. Press Start, look at the result, then come back and change "
+            "one thing."
+        )
+    try:
+        run = runs.load(state.workspace(), like)
+    except TLError:
+        return "The run whose settings were asked for is not here any more: these are the defaults."
+    changed = fields.changes(run.config, _start(like, advice))
+    then = f"Changed: {'; '.join(changed)}." if changed else "Change one thing and press Start."
+    return f"With the settings of {plain(run.name, 60)}. {then}"
 
 
 def _start(like: str, advice: str) -> TrainConfig:
@@ -111,9 +131,10 @@ def ready(dataset: Manifest, asked: Asked) -> bool:
     )
     if asked.config is not None:
         _forecast(dataset, asked.config)
-        _announce_download(asked.spec)
+        if uses(asked.config, "weights"):
+            _announce_download(asked.spec)
     if asked.problem is not None:
-        errors.show(asked.problem, key="setting")
+        _refuse(asked.draft, asked.problem)
     pressed = st.button(
         "Start training",
         type="primary",
@@ -123,9 +144,38 @@ def ready(dataset: Manifest, asked: Asked) -> bool:
         key="start",
     )
     st.caption("You can close the tab: it goes on, and its address finds it again.")
-    if statement := hardware.statement(state.workspace()):
-        st.caption(f":material/memory: {plain(statement, 300)}")
+    _graphics_card()
     return pressed
+
+
+def _refuse(draft: Draft, problem: ConfigError) -> None:
+    """Says which setting is out of its range, as its field calls it, and offers to mend that."""
+    setting = problem.setting
+    if setting not in fields.FIELDS:
+        errors.show(problem)
+        return
+    _, must, wanted = problem.message.partition(" must be ")
+    named = f"{fields.FIELDS[setting].label}{must}{wanted}" if must else problem.message
+    errors.show(ConfigError(named, hint=problem.hint))
+    before = draft.begun_with(setting)
+    st.button(
+        f"Set it back to {fields.words(setting, before)}",
+        icon=":material/undo:",
+        key="set_back",
+        on_click=draft.put,
+        args=({setting: before},),
+    )
+
+
+def _graphics_card() -> None:
+    """Says whether one is used; why not is in the hover."""
+    statement = hardware.statement(state.workspace())
+    if statement is None:
+        return
+    found, _, reason = statement.partition(": ")
+    if reason:
+        found += ". Training runs on the processor."
+    st.caption(f":material/memory: {plain(found, 300)}", help=plain(reason, 300) or None)
 
 
 def _announce_download(spec: BackboneSpec) -> None:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import streamlit as st
 
 from _shared.places import PHOTOS
-from tlcore import events, forecast, runs, versions
+from tlcore import forecast, runs, versions
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest, load_manifest
 from tlcore.errors import TLError
@@ -31,7 +31,7 @@ UPLOADS = "uploads"  # int: makes the key of the next uploader, which starts emp
 PROBLEM = "problem"  # TLError of the last upload, or None
 CELL = "cell"  # (run id, true class, named class) in view on Judge
 SHOWN_CLASS = "shown_class"  # and the dataset id: class in view on Photos
-ANSWERS = "answers"  # dict[(run id, photo key), answer] on Try
+ANSWERS = "answers"  # dict[(run id, photo key, version of the bundle), answer] on Try
 SAMPLES_SHOWN = "samples_shown"  # run id whose three photos are shown on Try
 CAMERA = "camera"  # bool: the camera is open on Try
 DELETED = "deleted"  # (run id, name) of the run that can be brought back
@@ -39,9 +39,12 @@ ADOPTION = "adoption"  # str: the job that looks into a network of the person's 
 DIALOG = "dialog"  # bool: whether one is open
 TOLD = "told"  # str: what an edit just did, or None
 REFUSED = "refused"  # TLError of the last edit, or None
+PROBLEMS = "problems"  # int: how many were shown, which makes the key of the next
 TIME_LEFT = "time_left"  # (run id, its start, seconds, share done) last shown
 
 _NEWEST = 40
+# Runs whose state is kept while their log does not grow: some sweeps of 200.
+_REMEMBERED = 1_000
 _NEWEST_DATASETS = 5
 
 
@@ -161,35 +164,42 @@ def newest_datasets() -> list[Manifest]:
 
 
 def newest_runs() -> list[tuple[Run, RunStatus]]:
-    """Returns the newest runs and where they are, newest first."""
-    return [(run, _heard(run)[0]) for run in runs.list_runs(workspace())[:_NEWEST]]
+    """Returns the newest runs and where they are, without their epochs, newest first."""
+    return [(run, status_of(run)) for run in runs.list_runs(workspace())[:_NEWEST]]
 
 
 def past_runs() -> list[PastRun]:
-    """Returns what finished runs took, newest first."""
-    heard = (_heard(run)[1] for run in runs.list_runs(workspace())[:_NEWEST])
-    return [past for past in heard if past is not None]
+    """Returns what the newest finished runs took, newest first."""
+    return forecast.past_runs(workspace())
 
 
-def _heard(run: Run) -> tuple[RunStatus, PastRun | None]:
-    """Returns where a run is and what it took; a log that did not grow is not read again."""
+def status_of(run: Run) -> RunStatus:
+    """Returns where a run is, without its epochs; a log that did not grow is not read again."""
+    return _read(run, str(run.folder), *_age(run))
+
+
+def whole_status_of(run: Run) -> RunStatus:
+    """As `status_of`, with the epochs; for the one run in view."""
+    return _read_whole(run, str(run.folder), *_age(run))
+
+
+def _age(run: Run) -> tuple[int, int]:
+    """Returns the size of the log of a run and when it changed, 0 where there is none."""
     try:
         found = run.log.path.stat()
     except OSError:
-        return run.status(), None
-    return _read(run, str(run.folder), found.st_size, found.st_mtime_ns)
+        return 0, 0
+    return found.st_size, found.st_mtime_ns
 
 
-@st.cache_resource(max_entries=4 * _NEWEST, show_spinner=False)
-def _read(
-    _run: Run,
-    folder: str,  # noqa: ARG001  the cache's key, with what follows
-    size: int,  # noqa: ARG001
-    changed: int,  # noqa: ARG001
-) -> tuple[RunStatus, PastRun | None]:
-    said = _run.events()
-    status = events.status(said)
-    return status, forecast.past_run(_run.config, _run.dataset_id, said)
+@st.cache_resource(max_entries=_REMEMBERED, show_spinner=False)
+def _read(_run: Run, folder: str, size: int, changed: int) -> RunStatus:  # noqa: ARG001  the key
+    return replace(_run.status(), epochs=())
+
+
+@st.cache_resource(max_entries=4, show_spinner=False)
+def _read_whole(_run: Run, folder: str, size: int, changed: int) -> RunStatus:  # noqa: ARG001  the key
+    return _run.status()
 
 
 def now() -> float:

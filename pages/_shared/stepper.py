@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import streamlit as st
 
-from _shared import forecast
+from _shared import forecast, results
 from _shared.places import JOURNEY, JUDGE, PHOTOS, TRAIN, Place
 from _shared.state import View
 from _shared.wording import count, duration, percent, plain, span
-from tlcore.backbones import BACKBONES
 from tlcore.errors import TLError
 from tlcore.evaluate import load_evaluation
 from tlcore.forecast import share_done
@@ -74,10 +73,8 @@ def _train_fact(view: View) -> str:
         expected = forecast.of_run(view.run, view.dataset)
         done = share_done(view.status, view.run.config, expected.shares)
         return f"training, {percent(done)}"
-    spec = BACKBONES.get(view.run.config.backbone)
-    name = spec.title.removeprefix("EfficientNet-") if spec else view.run.config.backbone
-    finished = view.status.finished
-    took = f", {duration(finished.seconds.get('total', 0.0))}" if finished else ""
+    name = results.network_title(view.run.config.backbone).removeprefix("EfficientNet-")
+    took = f", {duration(view.status.worked_seconds)}" if view.status.finished else ""
     return plain(name, 24) + took
 
 

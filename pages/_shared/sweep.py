@@ -2,26 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import pandas as pd
 import streamlit as st
 
-from _shared import errors, networks, results, state
+from _shared import errors, forecast, networks, results, state
 from _shared.dialogs import redraw
+from _shared.draft import HOWS
 from _shared.places import JUDGE, RUNS
 from _shared.state import RUN
 from _shared.wording import about, count, counted, percent, plain, span
-from tlcore import events, sweeps
+from tlcore import runs, sweeps
 from tlcore.augment.settings import PRESETS
 from tlcore.backbones import is_ready
-from tlcore.config import TrainConfig
+from tlcore.config import TrainConfig, uses
 from tlcore.dataset import Manifest
 from tlcore.errors import TLError
-from tlcore.events import RunStatus
-from tlcore.runs import Run
 from tlcore.sweeps import AXES, Plan, Sweep, SweepConfig, Verdict
 
 # In the address.
@@ -29,25 +28,13 @@ SWEEP = "sweep"
 
 _TICK_SECONDS = 2.0
 _LISTED = 5
-_STATUSES = 1_000
 _LEARNING_RATES = (0.0003, 0.001, 0.003, 0.01)
 _VIEWS = (0, 1, 2, 4, 8)
 _BLOCKS = (1, 2, 3, 4)
 _COMBINATIONS, _CHANCE = "grid", "random"
 _ORDERS = {_COMBINATIONS: "All combinations", _CHANCE: "Some, by chance"}
-_WAYS = {
-    "head": "Quick",
-    "finetune": "Careful",
-    "full": "Train everything",
-    "scratch": "Start from nothing",
-}
-_STATES = {
-    "queued": "Waiting",
-    "running": "Training",
-    "finished": "Done",
-    "cancelled": "Stopped",
-    "failed": "Failed",
-}
+# Textbook is another recipe of the same mode.
+_WAYS = {how.mode: how.title for name, how in HOWS.items() if name != "textbook"}
 
 
 def _capital(text: str) -> str:
@@ -86,9 +73,9 @@ def form(dataset: Manifest, base: TrainConfig) -> None:
         config = SweepConfig(base=base, axes=axes, order=order, count=drawn, seed=base.seed)
         planned = sweeps.plan(config)
     except TLError as problem:
-        errors.show(problem, key="sweep_problem")
+        errors.show(problem)
         return
-    _announce(dataset, planned)
+    _announce(dataset, config, planned)
     number = len(planned.configs)
     if st.button(
         f"Start {count(number)} runs" if number > 1 else "Start several runs",
@@ -106,6 +93,7 @@ def _ask_axes(dataset: Manifest, base: TrainConfig) -> dict[str, list[Any]]:
     axes: dict[str, list[Any]] = {}
 
     def ask(name: str, options: Sequence[Any], default: Sequence[Any], help_: str) -> None:
+        before = sweeps.value_of(base, name)
         chosen = st.multiselect(
             AXES[name],
             list(options),
@@ -114,10 +102,11 @@ def _ask_axes(dataset: Manifest, base: TrainConfig) -> dict[str, list[Any]]:
             help=help_,
             placeholder="As chosen above",
             # What is chosen above begins the field anew when it changes.
-            key=f"sweep_{name}_{dataset.id}_{_shown(name, sweeps.value_of(base, name))}",
+            key=f"sweep_{name}_{dataset.id}_{_shown(name, before)}",
             persist_state="session",
         )
-        if chosen:
+        # What stays as it is is no axis: another mode may bring its own.
+        if chosen and chosen != [before]:
             axes[name] = chosen
 
     with st.grid(2, min_column_width=240):
@@ -128,19 +117,25 @@ def _ask_axes(dataset: Manifest, base: TrainConfig) -> dict[str, list[Any]]:
             "Networks that are ready on this computer.",
         )
         ask("mode", list(_WAYS), [base.mode], "How far each of them is trained.")
-        if "finetune" in axes.get("mode", [base.mode]):
+        modes = axes.get("mode", [base.mode])
+
+        def is_used(name: str) -> bool:
+            return any(uses(replace(base, mode=mode), name) for mode in modes)
+
+        if is_used("tail.blocks"):
             ask(
                 "tail.blocks",
                 _with(_BLOCKS, base.tail.blocks),
                 [base.tail.blocks],
                 "How many of the last blocks are tuned where training is careful.",
             )
-        ask(
-            "learning_rate",
-            _with(_LEARNING_RATES, base.learning_rate),
-            [base.learning_rate],
-            "How big a step it takes after each batch.",
-        )
+        if is_used("learning_rate"):
+            ask(
+                "learning_rate",
+                _with(_LEARNING_RATES, base.learning_rate),
+                [base.learning_rate],
+                "How big a step it takes after each batch.",
+            )
         ask(
             "views",
             _with(_VIEWS, base.views),
@@ -185,23 +180,41 @@ def _ask_order(dataset: Manifest, axes: Mapping[str, Sequence[Any]]) -> tuple[st
     return _CHANCE, int(drawn)
 
 
-def _announce(dataset: Manifest, planned: Plan) -> None:
+def _announce(dataset: Manifest, config: SweepConfig, planned: Plan) -> None:
     """Says how many runs it comes to, and how long they take if that is known."""
     number = len(planned.configs)
     if number < 2:
         st.caption("Choose a second value in one of the fields.")
         return
-    each = sweeps.expected_seconds(
-        ((dataset, config) for config in planned.configs), state.workspace()
+    seconds = _seconds(
+        dataset, planned, dataset.id, dataset.version, repr(config), forecast.newest()
     )
-    known = [seconds for seconds in each if seconds is not None]
-    if len(known) == number:
-        time = f"about {about(sum(known))} on this computer"
+    if seconds is not None:
+        time = f"about {about(seconds)} on this computer"
     else:
         time = "how long is not known yet: some of it was never done on this computer"
     st.markdown(f"**{count(number)} runs**, one after the other, {time}.")
     for note in planned.notes:
         st.caption(note)
+
+
+@st.cache_data(ttl=forecast.FRESH_SECONDS, max_entries=16, show_spinner=False)
+def _seconds(
+    _dataset: Manifest,
+    _planned: Plan,
+    dataset_id: str,  # noqa: ARG001  the cache's key, with what follows
+    version: int,  # noqa: ARG001
+    settings: str,  # noqa: ARG001
+    newest: str,  # noqa: ARG001
+) -> float | None:
+    """Returns how long all runs take; None where something was never measured here."""
+    line = ((_dataset, config) for config in _planned.configs)
+    try:
+        each = sweeps.expected_seconds(line, state.workspace(), state.past_runs())
+    except TLError:
+        return None
+    known = [seconds for seconds in each if seconds is not None]
+    return sum(known) if len(known) == len(each) else None
 
 
 # The list
@@ -232,29 +245,23 @@ def listed() -> bool:
 
 
 def _count(sweep: Sweep) -> dict[str, int]:
-    found = [_status(run).state for run in sweep.runs()]
-    return {state_: found.count(state_) for state_ in _STATES if state_ in found}
+    return _counted(state.status_of(run).state for run in sweep.runs())
+
+
+def _counted(states: Iterable[str]) -> dict[str, int]:
+    found = list(states)
+    return {each: found.count(each) for each in results.STATES if each in found}
 
 
 def _said(numbers: Mapping[str, int]) -> str:
     """Returns "8 done, 1 training, 3 waiting"."""
     order = ("finished", "running", "queued", "cancelled", "failed")
-    told = [f"{count(numbers[each])} {_STATES[each].lower()}" for each in order if each in numbers]
+    told = [
+        f"{count(numbers[each])} {results.STATES[each][0].lower()}"
+        for each in order
+        if each in numbers
+    ]
     return ", ".join(told) or "its runs were deleted"
-
-
-def _status(run: Run) -> RunStatus:
-    """Returns where a run is; a log that did not grow is not read again."""
-    try:
-        found = run.log.path.stat()
-    except OSError:
-        return run.status()
-    return _read(run, str(run.folder), found.st_size, found.st_mtime_ns)
-
-
-@st.cache_resource(max_entries=_STATUSES, show_spinner=False)
-def _read(_run: Run, folder: str, size: int, changed: int) -> RunStatus:  # noqa: ARG001  the key
-    return replace(events.status(_run.events()), epochs=())
 
 
 # What came of it
@@ -274,9 +281,10 @@ def page(sweep_id: str) -> None:
 
     @st.fragment(run_every=_TICK_SECONDS if is_active else None)
     def tick() -> None:
-        if is_active and not _is_active(_count(sweep)):
+        # Drawn first, so that a press that came with this very tick is heard.
+        is_active_still = _show(sweep)
+        if is_active and not is_active_still:
             redraw()
-        _show(sweep)
 
     tick()
 
@@ -285,10 +293,11 @@ def _is_active(numbers: Mapping[str, int]) -> bool:
     return bool(numbers.get("queued") or numbers.get("running"))
 
 
-def _show(sweep: Sweep) -> None:
-    rows = sweeps.table(sweep, _status)
+def _show(sweep: Sweep) -> bool:
+    """Draws the page; returns whether some of the runs wait or work."""
+    rows = sweeps.table(sweep, state.status_of)
     found = sweeps.verdict(rows)
-    numbers = _count(sweep)
+    numbers = _counted(rows["state"])
     st.title(_title(sweep, rows, found, numbers), anchor=False)
     st.container(key="lead_sweep").markdown(
         f"{plain(sweep.name, 60)}, trained on {plain(sweep.dataset_name, 60)}: {_said(numbers)}."
@@ -300,13 +309,14 @@ def _show(sweep: Sweep) -> None:
     if rows.empty:
         st.caption("The runs are still in the trash for a day if they were deleted here.")
         _ways(sweep)
-        return
+        return False
     _table(sweep, rows)
     if found is not None and found.judged > 1 and sweep.varied:
         _lines(sweep, rows, found)
     for note in sweep.notes:
         st.caption(note)
     _ways(sweep)
+    return _is_active(numbers)
 
 
 def _title(
@@ -411,20 +421,20 @@ def _table(sweep: Sweep, rows: pd.DataFrame) -> None:
             "the setting has no effect there. Tick a row to open its run."
         )
         if ticked:
-            _open(sweep, rows.iloc[ticked[0]])
+            _open(rows.iloc[ticked[0]])
 
 
-def _open(sweep: Sweep, row: pd.Series[Any]) -> None:
-    for run in sweep.runs():
-        if run.id == row["run"]:
-            place = results.place_of(_status(run))
-            st.page_link(
-                place.file,
-                label=f"Open {plain(row['name'], 60)}",
-                icon=":material/arrow_forward:",
-                icon_position="right",
-                query_params={RUN: run.id},
-            )
+def _open(row: pd.Series[Any]) -> None:
+    with errors.shown():
+        run = runs.load(state.workspace(), row["run"])
+        place = results.place_of(state.status_of(run))
+        st.page_link(
+            place.file,
+            label=f"Open {plain(row['name'], 60)}",
+            icon=":material/arrow_forward:",
+            icon_position="right",
+            query_params={RUN: run.id},
+        )
 
 
 def _columns(sweep: Sweep, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, Any]]:
@@ -459,7 +469,7 @@ def _columns(sweep: Sweep, rows: pd.DataFrame) -> tuple[pd.DataFrame, dict[str, 
             shown[AXES[name].lower()] = [_shown(name, value) for value in values]
     shown["best epoch"] = rows["best_epoch"]
     shown["took"] = rows["seconds"]
-    shown["state"] = [_STATES[each] for each in rows["state"]]
+    shown["state"] = [results.STATES[each][0] for each in rows["state"]]
     return shown, config
 
 
@@ -552,12 +562,8 @@ def _ways(sweep: Sweep) -> None:
     with st.container(horizontal=True):
         if st.button("All runs", icon=RUNS.icon, key="all_runs"):
             st.switch_page(RUNS.file)
-        if st.button(
-            "Forget this comparison",
-            icon=":material/delete:",
-            type="tertiary",
-            help="The runs themselves stay.",
-            key="forget_sweep",
-        ):
-            sweeps.delete(sweep)
-            st.switch_page(RUNS.file)
+        with st.popover("Forget this comparison", icon=":material/delete:", type="tertiary"):
+            st.markdown("The runs themselves stay. This table of them cannot be brought back.")
+            if st.button("Forget it", key="forget_sweep"):
+                sweeps.delete(sweep)
+                st.switch_page(RUNS.file)

@@ -14,7 +14,7 @@ from _shared.gallery import data_url
 from _shared.wording import as_html, count, counted
 from tlcore.augment import augment, describe
 from tlcore.augment import draw as draw_copy
-from tlcore.config import TrainConfig
+from tlcore.config import TrainConfig, uses
 from tlcore.dataset import Manifest, Photo
 from tlcore.decoded import DecodedCache
 from tlcore.looking import loader
@@ -47,6 +47,7 @@ _COLOURING = (
     "augment.erasing",
 )
 _MIXING = ("augment.mixup", "augment.cutmix")
+_EPOCHS = ("epochs", "tail.epochs")
 _MOST_SHOWN = 6
 _QUALITY = 90
 # Far from any common number of classes or photos, so that the photos shown are of all sorts.
@@ -66,12 +67,16 @@ def ask(draft: Draft) -> None:
         key=key,
         on_change=lambda: draft.choose_variation(st.session_state[key]),
     )
+    if draft.tunes and draft.is_varied_for_tuning:
+        st.caption(
+            "Tuning begins with two copies, else it soon knows every photo by heart. They are not "
+            "mirrored: a mirrored photo may be of another class."
+        )
     if draft["variation"] == CUSTOM:
         with st.container(key="card_custom"):
             fields.grid(draft, _MOVING)
             fields.grid(draft, _COLOURING)
-            if draft.tunes:
-                fields.grid(draft, _MIXING)
+            fields.grid(draft, _MIXING)
     if draft["variation"] != UNVARIED:
         with st.container(horizontal=True, vertical_alignment="bottom"):
             with st.container(width=220):
@@ -80,17 +85,35 @@ def ask(draft: Draft) -> None:
 
 
 def _cost(draft: Draft) -> str:
-    """Says in a sentence what copies cost, and which ones no epoch gets to."""
+    """Says in a sentence what copies cost, and how many of them no epoch gets to."""
     views = max(0, draft["views"])
     if not views:
         return "No copies: each photo is seen as it is."
-    epochs = max(1, draft["epochs"], draft["tail.epochs"] if draft.tunes else 0)
-    # The first epoch learns from the photo itself.
-    used = min(views, epochs - 1)
-    words = f"The network looks at each photo {counted(used + 1, 'time')}, and remembers it."
-    if views > epochs:
-        words += f" {counted(epochs, 'epoch')} get to {counted(used, 'copy', 'copies')} only."
+    epochs = max([1, *(draft[name] for name in _EPOCHS if draft.uses(name))])
+    used = _learned_from(views, epochs)
+    words = "Each epoch learns from the next copy."
+    if draft.uses("epochs"):
+        words = f"The network looks at each photo {counted(used + 1, 'time')}, and remembers it."
+    if not used:
+        words += " With 1 epoch it learns from the photo itself only."
+    elif used < views:
+        words += (
+            f" {count(epochs)} epochs get to {counted(used, 'copy', 'copies')} only: the first "
+            "learns from the photo itself."
+        )
     return words
+
+
+def _learned_from(views: int, epochs: int) -> int:
+    """Returns how many copies are learned from: the first epoch takes the photo itself."""
+    return min(views, epochs - 1)
+
+
+def _copies(config: TrainConfig) -> int:
+    """Returns how many copies of each photo a run learns from."""
+    planned = {"epochs": config.epochs, "tail.epochs": config.tail.epochs}
+    most = max(epochs for name, epochs in planned.items() if uses(config, name))
+    return _learned_from(config.views, most) if config.augment.changes_pictures else 0
 
 
 def preview(dataset: Manifest, config: TrainConfig, size: tuple[int, int]) -> None:
@@ -104,19 +127,20 @@ def preview(dataset: Manifest, config: TrainConfig, size: tuple[int, int]) -> No
     photos = dataset.subset("train")
     if not photos:
         return
-    if not config.views or not config.augment.changes_pictures:
+    copies = _copies(config)
+    if not copies:
         st.caption("Each photo is seen as it is, in every epoch.")
         return
     at = state.in_session(f"previewed_{dataset.id}", 0)
     photo = photos[int(at * _STRIDE * len(photos)) % len(photos)]
-    shown = min(config.views, _MOST_SHOWN)
+    shown = min(copies, _MOST_SHOWN)
     with errors.shown():
         pixels = loader(state.workspace(), dataset.id, DecodedCache(state.workspace(), size))(
             photo.sha256
         )
         st.html(_grid(photo, pixels, config, shown))
     with st.container(horizontal=True, vertical_alignment="center"):
-        st.caption(_words(config, shown))
+        st.caption(_words(copies, shown))
         st.button(
             "Another photo",
             icon=":material/shuffle:",
@@ -147,7 +171,7 @@ def _jpeg(pixels: np.ndarray) -> bytes:
     return file.getvalue()
 
 
-def _words(config: TrainConfig, shown: int) -> str:
-    if config.views > shown:
-        return f"Exactly the pictures it will train on, {shown} of {count(config.views)}."
+def _words(copies: int, shown: int) -> str:
+    if copies > shown:
+        return f"Exactly the pictures it will train on, {shown} of {count(copies)}."
     return "Exactly the pictures it will train on."

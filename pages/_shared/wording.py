@@ -89,15 +89,14 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """Returns a time to come, no finer than it can be known: "4 s", "40 s", "2 min"."""
-    if seconds < 10:
-        return f"{max(1, round(seconds))} s"
-    if seconds < 55:
-        return f"{5 * round(seconds / 5)} s"
-    minutes = max(1, round(seconds / 60))
-    if minutes < 60:
-        return f"{minutes} min"
-    return f"{max(1, round(minutes / 60))} h"
+    """Returns a time to come, no finer than it can be known: "4 s", "1 min 30 s", "2 h 30 min"."""
+    step = next((step for below, step in _STEPS if seconds < below), _LARGEST_STEP)
+    return duration(max(1, step * round(seconds / step)))
+
+
+# Below so many seconds, a time to come is told in steps of so many.
+_STEPS = ((10, 1), (55, 5), (300, 15), (3_570, 60))
+_LARGEST_STEP = 1_800
 
 
 def ago(seconds: float) -> str:
@@ -115,9 +114,10 @@ def megabytes(size: int) -> str:
 
 
 def ordinal(number: int) -> str:
-    """Returns "Second", "Third", "4th"."""
+    """Returns "Second", "Third", "4th", "21st"."""
     words = {1: "First", 2: "Second", 3: "Third"}
-    return words.get(number, f"{number}th")
+    endings = {1: "st", 2: "nd", 3: "rd"} if number % 100 not in (11, 12, 13) else {}
+    return words.get(number, f"{count(number)}{endings.get(number % 10, 'th')}")
 
 
 def listed(names: Sequence[str], most: int = 3) -> str:
