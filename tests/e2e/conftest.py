@@ -96,11 +96,12 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(studio: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server for all tests, whose network is converted already."""
     folder = tmp_path_factory.mktemp("server")
-    server = Server(
-        port=free_port(), workspace=Workspace(folder / "workspace"), log=folder / "server.log"
-    )
+    workspace = Workspace(folder / "workspace")
+    shutil.copytree(studio.backbone_cache, workspace.backbone_cache, copy_function=os.link)
+    server = Server(port=free_port(), workspace=workspace, log=folder / "server.log")
     server.start()
     yield server
     server.stop()

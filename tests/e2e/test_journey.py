@@ -67,6 +67,10 @@ def _epochs(run: Run) -> int:
     return len(run.status().epochs)
 
 
+def _tuning_epochs(run: Run) -> int:
+    return sum(epoch.phase == "tail" for epoch in run.status().epochs)
+
+
 def test_a_zip_becomes_a_model_that_names_a_photo(
     page: Page, server: Server, colours_zip: Path, tmp_path: Path
 ) -> None:
@@ -125,6 +129,30 @@ def test_one_click_leads_from_the_start_page_to_a_judged_model(page: Page, serve
         download.click()
     with zipfile.ZipFile(caught.value.path()) as archive:
         assert {"model.keras", "trunk.tflite", "head.npz", "bundle.json"} <= set(archive.namelist())
+
+
+def test_a_stopped_tuning_keeps_its_model_and_goes_on(
+    page: Page, server: Server, colours_zip: Path
+) -> None:
+    _upload(page, server, colours_zip)
+    page.get_by_role("button", name="Train on these photos").click()
+    page.get_by_text("Careful", exact=True).click()
+    _set_number(page, "Tuning epochs", 500)
+    run = _start(page, server)
+    eventually(lambda: _tuning_epochs(run) > 0, "the first epoch of tuning", 240)
+    page.get_by_role("button", name="Stop and keep the best").click()
+    expect(page.get_by_role("heading", name=re.compile("right on"))).to_be_visible(timeout=_WAIT)
+    eventually(lambda: not run.status().is_active, "the end of packing")
+    seen = _tuning_epochs(run)
+
+    page.get_by_role("button", name=re.compile("^Go on from tuning epoch")).click()
+    eventually(lambda: _tuning_epochs(run) > seen, "an epoch after those that were done", 240)
+    page.get_by_role("button", name="Stop and keep the best").click()
+    eventually(lambda: not run.status().is_active, "the end of the run", 240)
+    assert run.status().has_model
+    assert [epoch.epoch for epoch in run.status().epochs if epoch.phase == "tail"] == list(
+        range(1, _tuning_epochs(run) + 1)
+    )
 
 
 def test_a_run_goes_on_while_the_server_restarts(
