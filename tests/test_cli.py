@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -193,6 +193,15 @@ def test_runs_are_listed_shown_and_deleted(story: Any) -> None:
 # Runs that are not at their end
 
 
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """Ctrl-C is heard, as in a terminal; a test that another process runs may not hear it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
 def test_ctrl_c_stops_a_training_that_then_goes_on(
     call: Callable[..., Called],
     new_studio: Workspace,
@@ -227,6 +236,7 @@ def test_ctrl_c_stops_a_training_that_then_goes_on(
     assert hint == "Train again, with other settings."
 
 
+@pytest.mark.usefixtures("ctrl_c")
 def test_a_second_ctrl_c_interrupts_and_says_how_to_go_on(
     new_studio: Workspace, two_kinds_zip: Path, call: Callable[..., Called], monkeypatch: Any
 ) -> None:

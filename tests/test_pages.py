@@ -340,6 +340,20 @@ def test_the_versions_open_while_the_last_edit_is_still_to_be_told(
     assert "Go back to this" in buttons(app).values()
 
 
+def test_the_versions_stay_open_when_the_page_is_drawn_anew_until_one_goes_back(
+    home: Workspace, nasty: Manifest
+) -> None:
+    versions.edit(home, nasty.id, [RenameClass(old="=1+1", new="sum")], expected_version=1)
+    app = opened("data", dataset=nasty.id)
+    app.button(key="all_versions").click().run()
+    app.run()
+    back = [button for button in app.button if button.label == "Go back to this"]
+    assert len(back) == 1
+    back[0].click().run()
+    assert dataset.load_manifest(home, nasty.id).version == 3
+    assert "Go back to this" not in buttons(app).values()
+
+
 def test_the_photos_are_divided_anew(home: Workspace, nasty: Manifest) -> None:
     app = opened("data", dataset=nasty.id)
     app.number_input(key=f"val_{nasty.id}").set_value(40).run()

@@ -19,7 +19,11 @@ def begin() -> None:
 
 
 def dialog(
-    title: str, *, width: Literal["small", "medium", "large"] = "medium", icon: str | None = None
+    title: str,
+    *,
+    width: Literal["small", "medium", "large"] = "medium",
+    icon: str | None = None,
+    on_dismiss: Literal["rerun"] | Callable[[], None] = "rerun",
 ) -> Callable[[Callable[_Given, None]], Callable[_Given, None]]:
     """Makes a function a dialog, as `st.dialog` does; after it closes, the page is drawn anew."""
 
@@ -29,7 +33,7 @@ def dialog(
             st.session_state[state.DIALOG] = True
             show(*args, **kwargs)
 
-        return st.dialog(title, width=width, icon=icon, on_dismiss="rerun")(body)
+        return st.dialog(title, width=width, icon=icon, on_dismiss=on_dismiss)(body)
 
     return decorate
 

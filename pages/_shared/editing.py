@@ -204,12 +204,28 @@ def version_bar(dataset: Manifest) -> None:
                 args=(dataset,),
                 key="redo",
             )
-        if st.button("All versions", type="tertiary", key="all_versions"):
-            _open_history(dataset)
+        # Noted, not opened by the press: whatever draws the page anew before this line is reached
+        # would lose the press.
+        st.button("All versions", type="tertiary", key="all_versions", on_click=_ask_history)
+    if st.session_state.get(state.HISTORY):
+        _open_history(dataset)
 
 
-@dialog("Versions", width="large", icon=":material/history:")
+def _ask_history() -> None:
+    st.session_state[state.HISTORY] = True
+
+
+def _close_history() -> None:
+    st.session_state[state.HISTORY] = False
+
+
+@dialog("Versions", width="large", icon=":material/history:", on_dismiss=_close_history)
 def _open_history(dataset: Manifest) -> None:
-    history.show(dataset, restore)
-    if st.session_state.get(state.TOLD) or st.session_state.get(state.REFUSED):
+    history.show(dataset, _go_back)
+    if not st.session_state.get(state.HISTORY):
         st.rerun()
+
+
+def _go_back(dataset: Manifest, version: int) -> None:
+    restore(dataset, version)
+    _close_history()

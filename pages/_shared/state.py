@@ -37,6 +37,7 @@ CAMERA = "camera"  # bool: the camera is open on Try
 DELETED = "deleted"  # (run id, name) of the run that can be brought back
 ADOPTION = "adoption"  # str: the job that looks into a network of the person's own
 DIALOG = "dialog"  # bool: whether one is open
+HISTORY = "history"  # bool: whether the versions of the photos are open
 TOLD = "told"  # str: what an edit just did, or None
 REFUSED = "refused"  # TLError of the last edit, or None
 PROBLEMS = "problems"  # int: how many were shown, which makes the key of the next
