@@ -44,6 +44,13 @@ class Trained:
     events: list[Event]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keeps the tests of a file in one process, and all browser tests: two servers are too many."""
+    for item in items:
+        place = "browser" if "e2e" in item.path.parts else item.path.name
+        item.add_marker(pytest.mark.xdist_group(place))
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _sealed_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """No test reads or writes the home of the person who runs it, or leaves this computer."""

@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from tlcore import boundary, bundle, dataset, images, phases, pipeline, tuning
+from tlcore import boundary, bundle, dataset, features, images, pipeline, tuning
 from tlcore.augment.settings import TEXTBOOK
 from tlcore.backbones import BackboneSpec, own
 from tlcore.config import TailConfig, TrainConfig
@@ -347,8 +347,8 @@ def test_what_is_remembered_of_all_copies_is_told_and_need_not_lie_in_memory(
     settings = dataclasses.replace(config, views=2, augment=TEXTBOOK, seed=6)
     count = 2 * len(photos.subset("train"))
     told, tables = [], []
-    for kept_bytes in (phases._KEPT_BYTES, 0):
-        monkeypatch.setattr(phases, "_KEPT_BYTES", kept_bytes)
+    for kept_bytes in (features.KEPT_BYTES, 0):
+        monkeypatch.setattr(features, "KEPT_BYTES", kept_bytes)
         folder = tmp_path / str(kept_bytes)
         said = trained(place, photos, settings, folder)
         views = [

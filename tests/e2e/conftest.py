@@ -83,10 +83,9 @@ class Server:
     def is_healthy(self) -> bool:
         with contextlib.suppress(OSError, http.client.HTTPException):
             connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=2)
-            connection.request("GET", "/_stcore/health")
-            healthy = connection.getresponse().status == 200
-            connection.close()
-            return healthy
+            with contextlib.closing(connection):
+                connection.request("GET", "/_stcore/health")
+                return connection.getresponse().status == 200
         return False
 
     def stop(self) -> None:
