@@ -167,7 +167,7 @@ def test_what_the_damage_is_done_to_is_good(tmp_path: Path) -> None:
             assert len(archive) >= 1
 
 
-@settings(SETTINGS, max_examples=200)
+@settings(SETTINGS, max_examples=1_000)
 @given(MUTATED, st.booleans())
 def test_any_damage_ends_in_bytes_or_a_reason(
     no_file_left: Path, mutated: tuple[bytes, list[tuple]], salvage: bool
@@ -175,7 +175,7 @@ def test_any_damage_ends_in_bytes_or_a_reason(
     read_all(no_file_left, damaged(*mutated), salvage)
 
 
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @settings(SETTINGS, max_examples=10_000)
 @given(MUTATED, st.booleans())
 def test_any_of_ten_thousand_damages_ends_in_bytes_or_a_reason(
