@@ -8,9 +8,12 @@ from contextlib import asynccontextmanager
 
 import anyio.to_thread
 import streamlit as st
+from starlette.middleware import Middleware
 from starlette.requests import Request
 from starlette.responses import FileResponse, PlainTextResponse, Response
 from starlette.routing import Route
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 
 from tlcore import jobs
 from tlcore.errors import TLError
@@ -42,4 +45,39 @@ def exported(request: Request) -> Response:
     return FileResponse(job.product, media_type="application/zip", filename="photos.zip")
 
 
-app = st.App("pages/_router.py", lifespan=lifespan, routes=[Route("/exports/{job_id}", exported)])
+class LateParts:
+    """Keeps the browser from emptying a page because of a part of the page before it.
+
+    A part that watches a job (`st.fragment(run_every=...)`) asks anew until the browser hears of
+    the next page. Streamlit 1.67 answers a question that comes too late with a run of the page
+    that it came from, of which nothing is left but the word that it has begun.
+    """
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Passes a connection on; of a WebSocket all but such a word."""
+        if scope["type"] != "websocket":
+            await self._app(scope, receive, send)
+            return
+        shown = ""
+
+        async def say(message: Message) -> None:
+            nonlocal shown
+            said = ForwardMsg.FromString(message.get("bytes") or b"")
+            page = said.new_session.page_script_hash
+            if page and not said.metadata.run.fragment_ids:
+                shown = page
+            if page in ("", shown) or not shown:
+                await send(message)
+
+        await self._app(scope, receive, say)
+
+
+app = st.App(
+    "pages/_router.py",
+    lifespan=lifespan,
+    routes=[Route("/exports/{job_id}", exported)],
+    middleware=[Middleware(LateParts)],
+)

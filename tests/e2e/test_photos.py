@@ -22,6 +22,14 @@ pytestmark = pytest.mark.browser
 
 _WAIT = 90_000
 _EACH = 30
+# What the server says reaches the page after more than a tick, as over a poor connection.
+_LATE_ANSWERS = """
+const listen = WebSocket.prototype.addEventListener;
+WebSocket.prototype.addEventListener = function (kind, hear, ...more) {
+  const late = (event) => setTimeout(() => hear(event), 1500);
+  return listen.call(this, kind, kind === "message" ? late : hear, ...more);
+};
+"""
 
 
 def _blurred(photo: bytes) -> bytes:
@@ -85,6 +93,7 @@ def test_a_wrong_label_is_found_moved_and_moved_back(
     dataset_id = _brought(page, server, things_zip)
     expect(page.get_by_text("may be in the wrong class")).to_be_visible(timeout=_WAIT)
     expect(page.get_by_text("1 photo appears again")).to_be_visible(timeout=_WAIT)
+    expect(page.locator(".st-key-examining")).to_have_count(0, timeout=_WAIT)
     page.locator(".st-key-issue_label_suspect button").click()
     expect(page.get_by_text("looks like ball").first).to_be_visible(timeout=_WAIT)
     page.get_by_role("button", name="Move to ball").first.click()
@@ -101,6 +110,19 @@ def test_a_wrong_label_is_found_moved_and_moved_back(
         page.get_by_role("button", name="All versions"),
         page.get_by_role("button", name="Go back to this").first,
     )
+
+
+def test_a_page_left_while_it_watches_a_job_does_not_empty_the_next(
+    page: Page, server: Server, things_zip: Path
+) -> None:
+    page.add_init_script(_LATE_ANSWERS)
+    _brought(page, server, things_zip)
+    expect(page.locator(".st-key-examining")).to_be_visible(timeout=_WAIT)
+    page.get_by_role("button", name="Train on these photos").click()
+    title = page.get_by_role("heading", name="Train a model")
+    expect(title).to_be_visible(timeout=_WAIT)
+    expect(page.locator("[data-test-script-state=notRunning]")).to_be_visible(timeout=_WAIT)
+    expect(title).to_be_visible()
 
 
 def test_ticked_photos_are_left_out_together(page: Page, server: Server, things_zip: Path) -> None:
