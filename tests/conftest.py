@@ -16,10 +16,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 from PIL import Image
+from xdist.scheduler import LoadScopeScheduling
 
 from tlcore import backbones, dataset, runs
 from tlcore.config import TrainConfig
@@ -44,11 +46,20 @@ class Trained:
     events: list[Event]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keeps the tests of a file in one process, and all browser tests: two servers are too many."""
-    for item in items:
-        place = "browser" if "e2e" in item.path.parts else item.path.name
-        item.add_marker(pytest.mark.xdist_group(place))
+class _Files(LoadScopeScheduling):
+    """Keeps the tests of a file in one process, and all browser tests: two servers are too many.
+
+    pytest-xdist 3.8 has groups for that, but pytest 9.2 does not show it the ids that it writes.
+    """
+
+    def _split_scope(self, nodeid: str) -> str:
+        file = nodeid.partition("::")[0]
+        return "browser" if "/e2e/" in file else file
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> _Files:
+    return _Files(config, log)
 
 
 @pytest.fixture(scope="session", autouse=True)

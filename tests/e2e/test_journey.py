@@ -142,7 +142,7 @@ def test_a_stopped_tuning_keeps_its_model_and_goes_on(
     eventually(lambda: _tuning_epochs(run) > 0, "the first epoch of tuning", 240)
     page.get_by_role("button", name="Stop and keep the best").click()
     expect(page.get_by_role("heading", name=re.compile("right on"))).to_be_visible(timeout=_WAIT)
-    eventually(lambda: not run.status().is_active, "the end of packing")
+    eventually(lambda: not run.status().is_active, "the end of packing", 240)
     seen = _tuning_epochs(run)
 
     page.get_by_role("button", name=re.compile("^Go on from tuning epoch")).click()
