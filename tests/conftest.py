@@ -5,6 +5,7 @@ Nothing here needs the network: what would leave this computer meets a closed po
 
 from __future__ import annotations
 
+import gc
 import io
 import os
 import shutil
@@ -147,6 +148,9 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("studio"))
     spec = backbones.find("efficientnet_lite0")
     backbones.convert(spec, backbones.locate(spec), workspace)
+    # Where Keras is, as in no server, Streamlit has it look through all memory after each page.
+    gc.collect()
+    gc.freeze()
     return workspace
 
 
