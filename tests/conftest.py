@@ -79,6 +79,16 @@ def _sealed_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         yield
 
 
+@pytest.fixture
+def frozen_heap() -> None:
+    """For tests that draw pages: garbage is not looked for in what there was before.
+
+    Where Keras is loaded, as in no server, Streamlit has it collect garbage after each drawing of
+    a page: beside TensorFlow that takes half a second.
+    """
+    gc.freeze()
+
+
 # Photos
 
 
@@ -148,9 +158,6 @@ def studio(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
     workspace = Workspace(tmp_path_factory.mktemp("studio"))
     spec = backbones.find("efficientnet_lite0")
     backbones.convert(spec, backbones.locate(spec), workspace)
-    # Where Keras is, as in no server, Streamlit has it look through all memory after each page.
-    gc.collect()
-    gc.freeze()
     return workspace
 
 

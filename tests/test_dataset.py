@@ -55,7 +55,7 @@ def pets(prefix: str = "", each: int = 5, start: int = 0) -> Files:
 def zipped(folder: Path, files: Files, name: str = "pets.zip") -> Path:
     with zipfile.ZipFile(folder / name, "w") as archive:
         for path, data in files.items():
-            archive.writestr(path, data)
+            archive.writestr(zipfile.ZipInfo(path), data)  # the same bytes at any time
     return folder / name
 
 
