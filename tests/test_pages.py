@@ -302,8 +302,10 @@ def test_an_intake_that_is_not_there_is_said_so(intake: str, home: Workspace) ->
 
 
 def test_photos_are_brought_into_a_dataset_that_exists(
-    home: Workspace, kinds_zip, tmp_path: Path
+    new_studio: Workspace, kinds_zip, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    home = new_studio  # its network is ready: the photos are examined as well
+    monkeypatch.setenv(HOME_VARIABLE, str(home.root))
     before = dataset.ingest(kinds_zip(tmp_path / "a.zip", {"x": 0, "y": 1}), home)
     more = kinds_zip(tmp_path / "b.zip", {"x": 0}, each=5, start=50)
     app = opened("data", dataset=before.id)
