@@ -175,19 +175,22 @@ def test_a_name_that_is_not_utf_8_does_not_break_the_output(
     assert os.fsencode(called.json["predictions"][0]["path"]) == path
 
 
-def test_runs_are_listed_shown_and_deleted(story: Any) -> None:
+def test_runs_are_listed_shown_and_deleted(
+    story: Any, call: Callable[..., Called], monkeypatch: pytest.MonkeyPatch
+) -> None:
     called, _, workspace = story
+    monkeypatch.setenv(HOME_VARIABLE, str(workspace.root))
     run_id = called.json["run"]
     (listed,) = tlstudio(workspace, "runs", "--json").json["runs"]
     assert (listed["id"], listed["state"], listed["accuracy"]) == (run_id, "finished", 1.0)
-    shown = tlstudio(workspace, "runs", "show", run_id, "--json").json
+    shown = call("runs", "show", run_id, "--json").json
     assert shown == listed
     assert shown["config"]["epochs"] == 6
-    assert run_id in tlstudio(workspace, "runs").out
-    deleted = tlstudio(workspace, "runs", "delete", run_id, "--json")
+    assert run_id in call("runs").out
+    deleted = call("runs", "delete", run_id, "--json")
     assert (deleted.code, deleted.json["deleted"]) == (0, True)
-    assert tlstudio(workspace, "runs", "--json").json == {"runs": []}
-    assert tlstudio(workspace, "runs", "show", run_id).code == 2
+    assert call("runs", "--json").json == {"runs": []}
+    assert call("runs", "show", run_id).code == 2
 
 
 # Runs that are not at their end
@@ -553,12 +556,17 @@ def test_a_refusal_of_the_process_has_code_2_and_an_empty_stdout(
     assert hint == "30 is a good start."
 
 
-def test_arguments_that_make_no_sense_have_code_2(new_studio: Workspace) -> None:
-    for arguments in ((), ("fly",), ("train",), ("train", "x.zip", "--epochs", "many")):
-        called = tlstudio(new_studio, *arguments)
-        assert called.code == 2
-        assert called.out == ""
-        assert called.err.startswith("usage: tlstudio")
+@pytest.mark.parametrize(
+    "arguments", [(), ("fly",), ("train",), ("train", "x.zip", "--epochs", "many")]
+)
+def test_arguments_that_make_no_sense_have_code_2(
+    arguments: tuple[str, ...], capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit, match="^2$"):
+        main(list(arguments))
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("usage: tlstudio")
 
 
 # What is kept

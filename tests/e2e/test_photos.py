@@ -66,6 +66,12 @@ def _brought(page: Page, server: Server, path: Path) -> str:
     return match.group(1)
 
 
+def _expect_rest(page: Page) -> None:
+    """Waits until the photos are examined and the page is drawn for the last time."""
+    expect(page.locator(".st-key-examining")).to_have_count(0, timeout=_WAIT)
+    expect(page.locator("[data-test-script-state=notRunning]")).to_be_visible(timeout=_WAIT)
+
+
 def _press_until(button: Locator, wanted: Locator) -> None:
     """Presses a button, and again where the press is lost, as a person would.
 
@@ -93,7 +99,7 @@ def test_a_wrong_label_is_found_moved_and_moved_back(
     dataset_id = _brought(page, server, things_zip)
     expect(page.get_by_text("may be in the wrong class")).to_be_visible(timeout=_WAIT)
     expect(page.get_by_text("1 photo appears again")).to_be_visible(timeout=_WAIT)
-    expect(page.locator(".st-key-examining")).to_have_count(0, timeout=_WAIT)
+    _expect_rest(page)
     page.locator(".st-key-issue_label_suspect button").click()
     expect(page.get_by_text("looks like ball").first).to_be_visible(timeout=_WAIT)
     page.get_by_role("button", name="Move to ball").first.click()
@@ -203,6 +209,7 @@ def test_photos_drawn_round_on_the_map_are_shown(
     _brought(page, server, things_zip)
     plot = page.locator(".stPlotlyChart .nsewdrag").first
     expect(plot).to_be_visible(timeout=_WAIT)
+    _expect_rest(page)  # until then the page moves
     plot.scroll_into_view_if_needed()
     box = plot.bounding_box()
     assert box is not None
