@@ -20,6 +20,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from tlcore import keras_file
+from tlcore.backbones import litert
 from tlcore.backbones.build import EMBEDDING, FEATURE_MAP
 from tlcore.backbones.table import BackboneSpec
 from tlcore.backbones.trunk import BATCH, Trunk, is_trusted, trust
@@ -234,7 +235,7 @@ def write_tuned(
     begin(folder)
     backbone.trainable = False
     with atomic_path(folder / TRUNK) as part:
-        backbone.export(str(part), format="litert", verbose=False)
+        litert.write(backbone, part)
         trust(part, workspace)
     _write_head(folder, layers)
     write_info(folder, info)
@@ -360,7 +361,7 @@ def _rebuilt_trunk(folder: Path, workspace: Workspace) -> Path:
                 hint="It was not written by this program.",
             ) from error
         with atomic_path(target) as part:
-            keras.Model(model.input, outputs).export(str(part), format="litert", verbose=False)
+            litert.write(keras.Model(model.input, outputs), part)
             trust(part, workspace)
     return target
 

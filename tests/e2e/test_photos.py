@@ -6,6 +6,7 @@ import contextlib
 import io
 import re
 import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -72,13 +73,13 @@ def _expect_rest(page: Page) -> None:
     expect(page.locator("[data-test-script-state=notRunning]")).to_be_visible(timeout=_WAIT)
 
 
-def _press_until(button: Locator, wanted: Locator) -> None:
-    """Presses a button, and again where the press is lost, as a person would.
+def _do_until(gesture: Callable[[], None], wanted: Locator) -> None:
+    """Makes a gesture, and again where it is lost, as a person would.
 
-    A press is lost in the browser when the button is drawn anew between the mouse's down and up.
+    It is lost in the browser when what it is made on is drawn anew between the mouse's down and up.
     """
     for _ in range(4):
-        button.click(timeout=_WAIT)
+        gesture()
         with contextlib.suppress(AssertionError):
             expect(wanted).to_be_visible(timeout=_WAIT / 4)
             return
@@ -112,8 +113,9 @@ def test_a_wrong_label_is_found_moved_and_moved_back(
     expect(page.get_by_text("Version 4")).to_be_visible(timeout=_WAIT)
     assert _label(_now(server, dataset_id), "mug/wrong.jpg") == "ball"
     expect(page.get_by_role("button", name="Redo")).to_have_count(0, timeout=_WAIT)
-    _press_until(
-        page.get_by_role("button", name="All versions"),
+    all_versions = page.get_by_role("button", name="All versions")
+    _do_until(
+        lambda: all_versions.click(timeout=_WAIT),
         page.get_by_role("button", name="Go back to this").first,
     )
 
@@ -203,6 +205,20 @@ def test_two_tabs_do_not_overwrite_each_other(page: Page, server: Server, things
     assert "ball/ball04.jpg" not in paths
 
 
+def _draw_round(plot: Locator) -> None:
+    """Draws along the edge of a plot; hovering waits until the plot stays where it is."""
+    plot.hover(position={"x": 4, "y": 4}, timeout=_WAIT)
+    box = plot.bounding_box()
+    assert box is not None
+    left, top = box["x"] + 4, box["y"] + 4
+    right, bottom = left + box["width"] - 8, top + box["height"] - 8
+    mouse = plot.page.mouse
+    mouse.down()
+    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 4)):
+        mouse.move(x, y, steps=8)
+    mouse.up()
+
+
 def test_photos_drawn_round_on_the_map_are_shown(
     page: Page, server: Server, things_zip: Path
 ) -> None:
@@ -210,17 +226,10 @@ def test_photos_drawn_round_on_the_map_are_shown(
     plot = page.locator(".stPlotlyChart .nsewdrag").first
     expect(plot).to_be_visible(timeout=_WAIT)
     _expect_rest(page)  # until then the page moves
-    plot.scroll_into_view_if_needed()
-    box = plot.bounding_box()
-    assert box is not None
-    left, top = box["x"] + 4, box["y"] + 4
-    right, bottom = left + box["width"] - 8, top + box["height"] - 8
-    page.mouse.move(left, top)
-    page.mouse.down()
-    for x, y in ((right, top), (right, bottom), (left, bottom), (left, top + 4)):
-        page.mouse.move(x, y, steps=8)
-    page.mouse.up()
-    expect(page.get_by_text(re.compile(r"\d+ photos inside"))).to_be_visible(timeout=_WAIT)
+    _do_until(
+        lambda: _draw_round(plot),
+        page.get_by_text(re.compile(r"\d+ photos inside")),
+    )
 
 
 def test_a_press_on_the_pale_part_of_a_bar_shows_what_is_set_aside(

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from filelock import FileLock
 
+from tlcore.backbones import litert
 from tlcore.backbones import weights as weights_module
 from tlcore.backbones.build import EMBEDDING, FEATURE_MAP, build
 from tlcore.backbones.outline import keep_outline
@@ -131,7 +132,7 @@ def convert_once(
 
 def _export(model: keras.Model, target: Path, title: str) -> None:
     try:
-        model.export(str(target), format="litert", verbose=False)
+        litert.write(model, target)
     except (OSError, MemoryError):
         raise
     except Exception as error:  # The converter raises errors of many kinds.
