@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
-from tlcore import events, forecast, runs
+from tlcore import dataset, events, forecast, runs
 from tlcore.augment.settings import PRESETS
 from tlcore.backbones import find, own
 from tlcore.config import TailConfig, TrainConfig
 from tlcore.dataset import Manifest
+from tlcore.executors import InlineExecutor
 from tlcore.forecast import Forecast, Known, PastRun, Plan
 from tlcore.workspace import Workspace
 
@@ -374,15 +375,18 @@ def test_a_run_that_did_not_finish_in_one_go_tells_nothing() -> None:
 
 
 def test_a_run_that_was_done_before_has_nothing_to_look_at(
-    studio: Workspace, three_kinds: Manifest, trained
+    new_studio: Workspace, three_kinds_zip: Path, new_run
 ) -> None:
-    config = trained.run.config
-    plan = forecast.plan(three_kinds, config, studio)
+    manifest = dataset.ingest(three_kinds_zip, new_studio)
+    run = new_run(new_studio, manifest)
+    said: list[events.Event] = []
+    InlineExecutor(on_event=said.append).start(run)
+    plan = forecast.plan(manifest, run.config, new_studio)
     assert (plan.known.plain, plan.is_converted) == (1.0, True)
-    found = forecast.of_run(three_kinds, config, studio)
+    found = forecast.of_run(manifest, run.config, new_studio)
     assert found.seconds is not None
     assert found.stages["features"] == 0.0
-    begun = forecast.of_begun(three_kinds, config, studio, trained.events)
+    begun = forecast.of_begun(manifest, run.config, new_studio, said)
     assert begun.stages["features"] > 0.0
 
 

@@ -144,7 +144,7 @@ def test_the_life_of_a_worker(
 
     # An adopted worker that dies is replaced as well.
     psutil.Process(busy).kill()
-    eventually(lambda: read_states(place) and list(read_states(place)) != [busy])
+    eventually(lambda: read_states(place).keys() - {busy})
     eventually(lambda: is_held(active_lock(place)))
 
     # Stopping a server whose worker is idle leaves no process.
@@ -246,6 +246,18 @@ def test_states_of_the_dead_and_damaged_ones_are_forgotten(tmp_path: Path) -> No
         assert not path.exists()
     state_file(workspace, living)
     assert read_states(workspace) == {ours.pid: "idle"}
+
+
+def test_a_worker_is_known_again_after_the_clock_was_set(tmp_path: Path) -> None:
+    workspace, ours = Workspace(tmp_path), psutil.Process()
+    told = {"created": ours.create_time(), "since_boot": ours.create_time() - psutil.boot_time()}
+    for moved in told:
+        values = told | {moved: told[moved] + 3600}
+        state_file(workspace, values | {"pid": ours.pid, "state": "working"})
+        assert read_states(workspace) == {ours.pid: "working"}
+    values = {name: seconds + 3600 for name, seconds in told.items()}
+    state_file(workspace, values | {"pid": ours.pid, "state": "working"})
+    assert read_states(workspace) == {}
 
 
 def test_a_run_trains_while_it_waits_and_while_a_worker_is_at_it(tmp_path: Path) -> None:

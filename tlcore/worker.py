@@ -17,7 +17,7 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -77,10 +77,9 @@ def read_states(workspace: Workspace) -> dict[int, WorkerState]:
     for path in workspace.worker.glob("state-*.json"):
         try:
             values = json.loads(path.read_text())
-            pid, created, state = values["pid"], values["created"], values["state"]
+            pid, state = values["pid"], values["state"]
             process = psutil.Process(pid)
-            alive = abs(process.create_time() - created) < 1.0
-            alive = alive and process.status() != psutil.STATUS_ZOMBIE
+            alive = process.status() != psutil.STATUS_ZOMBIE and _began_at(process, values)
         except (psutil.Error, OSError, ValueError, KeyError, TypeError):
             alive = False
         if alive:
@@ -88,6 +87,20 @@ def read_states(workspace: Workspace) -> dict[int, WorkerState]:
         else:
             path.unlink(missing_ok=True)
     return states
+
+
+def _beginning(process: psutil.Process) -> dict[str, float]:
+    created = process.create_time()
+    return {"created": created, "since_boot": created - psutil.boot_time()}
+
+
+def _began_at(process: psutil.Process, values: Mapping[str, float]) -> bool:
+    """Tells a process from a later one of the same id.
+
+    When the clock is set, Linux tells another time of day for the same beginning, and macOS another
+    time since boot.
+    """
+    return any(abs(seconds - values[name]) < 1.0 for name, seconds in _beginning(process).items())
 
 
 def is_training(workspace: Workspace) -> bool:
@@ -251,7 +264,7 @@ class Worker:
         if state == self._state:
             return
         self._state = state
-        values = {"pid": os.getpid(), "created": self._process.create_time(), "state": state}
+        values = {"pid": os.getpid(), "state": state} | _beginning(self._process)
         write_atomic(_state_file(self._workspace, os.getpid()), json.dumps(values))
 
 
