@@ -59,6 +59,10 @@ def test_no_module_of_the_core_loads_what_trains_or_shows() -> None:
     assert not loaded_after(code) & HEAVY
 
 
+def test_the_command_line_starts_without_what_few_commands_need() -> None:
+    assert not loaded_after("import tlcore.cli") & (HEAVY | {"pandas", "cv2", "ai_edge_litert"})
+
+
 def test_what_pages_and_server_import_of_the_core_is_light() -> None:
     files = [PROJECT / "app.py", *(PROJECT / "pages").rglob("*.py")]
     names = set().union(*(imported_by(path) for path in files))

@@ -12,7 +12,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-import pandas as pd
 
 from tlcore import backbones, bundle, checkpoint, evaluate, looking, phases
 from tlcore.backbones import BackboneSpec, DownloadStopped, TrunkFile
@@ -244,6 +243,8 @@ def _describe(
 
 
 def _write_judgement(job: Job, evaluation: Evaluation, predicted: np.ndarray) -> None:
+    import pandas as pd  # a third of the time that the command line takes to start
+
     text = json.dumps(evaluation.to_json(), ensure_ascii=False, indent=2)
     write_atomic(job.folder / EVALUATION, text)
     photos, classes = job.manifest.subset("val"), job.manifest.classes
