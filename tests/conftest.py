@@ -24,7 +24,7 @@ import pytest
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from tlcore import backbones, dataset, runs
+from tlcore import backbones, dataset, keras_file, runs
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
 from tlcore.events import Event
@@ -154,10 +154,14 @@ def two_kinds_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace that is ready to train: the default backbone is converted."""
+    """A workspace that is ready to train: the default backbone is converted, its files are begun."""
     workspace = Workspace(tmp_path_factory.mktemp("studio"))
     spec = backbones.find("efficientnet_lite0")
-    backbones.convert(spec, backbones.locate(spec), workspace)
+    weights = backbones.locate(spec)
+    backbones.convert(spec, weights, workspace)
+    for units in (1, 3):  # two classes and three
+        layer = np.zeros((1280, units), np.float32), np.zeros(units, np.float32)
+        keras_file.write(workspace.root / "unused.keras", spec, weights, (layer,), workspace)
     return workspace
 
 
