@@ -154,7 +154,7 @@ def two_kinds_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def studio(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace that is ready to train: the default backbone is converted, its files are begun."""
+    """A workspace that is ready to train with the default backbone."""
     workspace = Workspace(tmp_path_factory.mktemp("studio"))
     spec = backbones.find("efficientnet_lite0")
     weights = backbones.locate(spec)

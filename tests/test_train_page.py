@@ -164,6 +164,16 @@ def test_settings_of_one_s_own_begin_with_the_preset_in_view(
     assert chosen(app, home) == TrainConfig(views=6, augment=wanted)
 
 
+def test_careful_varies_photos_by_a_preset_and_shows_no_field_of_it(
+    home: Workspace, photos: Manifest
+) -> None:
+    app = opened(photos)
+    how(app).set_value("careful").run()
+    assert variation(app).value == "unmirrored"
+    assert not [field for field in app.number_input if field.label == "Rotation, in degrees"]
+    assert chosen(app, home).augment == replace(PRESETS["textbook"], horizontal_flip=False)
+
+
 def test_photos_are_mixed_only_where_the_network_is_tuned(
     home: Workspace, photos: Manifest
 ) -> None:

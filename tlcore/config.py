@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from tlcore.augment.settings import TEXTBOOK, AugmentConfig
+from tlcore.augment.settings import TEXTBOOK, UNMIRRORED, AugmentConfig
 from tlcore.errors import ConfigError
 from tlcore.rules import Rule, one_of, read_settings
 
@@ -36,7 +36,7 @@ MAX_VIEWS = 64
 # What tuning starts with. A tuned network soon knows every photo by heart; two copies cost little
 # and hold it off. A flip may change the class, so it is asked for.
 TUNING_VIEWS = 2
-TUNING_AUGMENT = replace(TEXTBOOK, horizontal_flip=False)
+TUNING_AUGMENT = UNMIRRORED
 
 
 @dataclass(frozen=True, kw_only=True)

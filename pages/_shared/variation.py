@@ -27,6 +27,7 @@ _TITLES = {
     UNVARIED: "None",
     "light": "Light",
     "textbook": "Textbook",
+    "unmirrored": "Not mirrored",
     "strong": "Strong",
     CUSTOM: "Custom",
 }

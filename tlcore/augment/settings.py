@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from tlcore.rules import Rule, on_or_off, one_of, read_settings
@@ -139,12 +139,15 @@ TEXTBOOK = AugmentConfig(
     zoom=0.2,
     horizontal_flip=True,
 )
+# A mirrored arrow or letter is another one.
+UNMIRRORED = replace(TEXTBOOK, horizontal_flip=False)
 PRESETS: Mapping[str, AugmentConfig] = {
     "none": AugmentConfig(),
     "light": AugmentConfig(
         rotation=8.0, width_shift=0.06, height_shift=0.06, zoom=0.1, horizontal_flip=True
     ),
     "textbook": TEXTBOOK,
+    "unmirrored": UNMIRRORED,
     "strong": AugmentConfig(
         rotation=30.0,
         width_shift=0.2,
