@@ -63,3 +63,17 @@ def test_a_written_network_names_its_input_and_outputs(
     assert signatures == {
         "serving_default": {"inputs": ["photo"], "outputs": ["narrow", "wide"]},
     }
+
+
+def test_a_large_network_goes_the_long_way_and_is_named_alike(
+    network: keras.Model, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    litert.write(network, tmp_path / "short.tflite")
+    monkeypatch.setattr(litert, "_MOST_BYTES", 100)
+    litert.write(network, tmp_path / "long.tflite")
+    short, long = (
+        Interpreter(str(tmp_path / name)).get_signature_list()
+        for name in ("short.tflite", "long.tflite")
+    )
+    assert short == long
+    assert (tmp_path / "short.tflite").read_bytes() != (tmp_path / "long.tflite").read_bytes()

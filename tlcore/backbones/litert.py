@@ -3,6 +3,7 @@
 Keras's own export goes through a SavedModel: it traces the network seven times, writes its weights,
 and reads them again, for the same bits. TensorFlow's converter takes a traced function as well, in
 a fifth of the time, but forgets what the outputs are called; that is written into the file here.
+A large network goes the long way, which takes less memory.
 """
 
 from __future__ import annotations
@@ -14,6 +15,9 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import keras
 
+# A traced function is converted with all its weights in the graph: 5.0 GB for ResNet152 (232 MB)
+# against 3.1 GB by way of a SavedModel, 2.4 against 1.8 GB for ResNet50 (94 MB).
+_MOST_BYTES = 100 * 10**6
 # The name under which LiteRT and Keras look for inputs and outputs.
 _SIGNATURE = "serving_default"
 
@@ -23,12 +27,19 @@ def write(model: keras.Model, target: Path) -> None:
 
     Args:
         model: From one image to a dict of outputs.
-        target: The `.tflite` file; overwritten.
+        target: The file, whose name ends in `.tflite`; overwritten.
 
     Raises:
         OSError: The file cannot be written.
         Exception: The converter raises errors of many kinds on what LiteRT lacks.
     """
+    if 4 * model.count_params() > _MOST_BYTES:
+        model.export(str(target), format="litert", verbose=False)
+        return
+    _write_traced(model, target)
+
+
+def _write_traced(model: keras.Model, target: Path) -> None:
     import tensorflow as tf
 
     (image,) = model.inputs
