@@ -29,7 +29,8 @@ from tlcore.events import EpochEnded, Evaluated, RunStatus
 from tlcore.forecast import calmed
 from tlcore.runs import Run
 
-_TICK_SECONDS = 0.3
+# A tick takes a tenth of a second of computing from the training that it shows.
+_TICK_SECONDS = 0.5
 _WORTH_SAYING = 0.05
 _LOG_CHARACTERS = 4_000
 _MANY = 1_000
@@ -76,7 +77,7 @@ _NEARLY = 0.99
 
 
 def panel(run: Run, dataset: Manifest | None) -> None:
-    """Shows a run; while it works, again three times a second."""
+    """Shows a run; while it works, again twice a second."""
     before = state.whole_status_of(run)
     expected = forecast.of_run(run, dataset)
     is_first = all(each.config.backbone != run.config.backbone for each in state.past_runs())
