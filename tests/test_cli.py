@@ -312,6 +312,20 @@ def test_a_download_is_counted_in_megabytes(capfd: pytest.CaptureFixture[str]) -
     ]
 
 
+def test_the_time_left_of_a_stage_is_not_reckoned_from_the_one_before() -> None:
+    with cli._Console() as console:
+        for done in (0, 50, 100):
+            console.advance("Taking photos in", done, 100)
+        (task,) = console._progress.tasks
+        assert task.time_remaining == 0
+        console.advance("Looking at the photos", 0, 100)
+        (task,) = console._progress.tasks
+        assert (task.completed, task.total, task.time_remaining) == (0, 100, None)
+        console.advance("Comparing them", 0, 0)
+        (task,) = console._progress.tasks
+        assert task.total is None
+
+
 def test_flags_without_effect_are_told_before_the_training(
     call: Callable[..., Called], two_kinds_zip: Path
 ) -> None:

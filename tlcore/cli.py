@@ -477,6 +477,9 @@ class _Console:
             self._description = description
             if not self._console.is_terminal:
                 self._console.print(f"{description} ...", markup=False)
+            # A task of its own: else the time left is reckoned at the speed of the stage before.
+            self._progress.remove_task(self._task)
+            self._task = self._progress.add_task(description, total=None)
         self._progress.update(
             self._task, description=description, completed=done, total=total or None
         )
