@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import streamlit as st
-from _shared import dialogs, state, stepper
+from _shared import ahead, dialogs, state, stepper
 from _shared.places import BAR, JOURNEY, START
 
 SHARED = Path(__file__).parent / "_shared"
@@ -30,3 +30,4 @@ for place in JOURNEY:
     if chosen == pages[place]:
         stepper.draw(place, state.view())
 chosen.run()
+ahead.load()
