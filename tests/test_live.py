@@ -337,10 +337,13 @@ def test_a_run_that_is_gone_cannot_be_stopped_and_that_is_said(photos, new_run) 
     assert any("There is no run" in each.value.replace("\\", "") for each in app.markdown)
 
 
-def test_the_log_is_there_whatever_the_state(photos, new_run) -> None:
+def test_the_log_is_read_once_it_is_opened(photos, new_run) -> None:
     run = a_run(photos, new_run, *HEAD)
     (run.folder / "worker.log").write_bytes(b"x" * 9_000 + "\nend of it é".encode())
-    (code,) = opened(run).code
+    app = opened(run)
+    assert not app.code
+    app.session_state["log"] = True
+    (code,) = app.run().code
     assert len(code.value) <= 4_000
     assert code.value.endswith("end of it é")
 

@@ -75,6 +75,22 @@ def guess_words(shares: dict[str, float]) -> tuple[float, str]:
     return shares[label], words
 
 
+def figure(
+    label: str, value: str | int, *, help_: str | None = None, below: str | None = None
+) -> None:
+    """Shows a figure; they are all of one height, also where one has words below it."""
+    st.metric(
+        label,
+        value,
+        below,
+        delta_color="off",
+        delta_arrow="off",
+        help=help_,
+        border=True,
+        height="stretch",
+    )
+
+
 def of_new_photos(result: Evaluated) -> str:
     """Returns "89 of 100 new photos", or "8 of 8 new photos" where only a few were measured."""
     if result.total < _FEW:

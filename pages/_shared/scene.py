@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 from _shared import state
-from _shared.wording import duration
+from _shared.wording import count, duration
 from tlcore import forecast
+from tlcore.config import uses
 from tlcore.dataset import Manifest
 from tlcore.diagnosis import Diagnosis, diagnose
 from tlcore.events import EpochEnded, RunStatus
@@ -75,6 +77,37 @@ class Scene:
         """Returns how many epochs a phase is to have."""
         config = self.run.config
         return config.tail.epochs if phase == "tail" else config.epochs
+
+    def place_in(self, phase: str) -> str:
+        """Says which epoch of a phase it is at."""
+        planned = self.planned(phase)
+        return f"epoch {count(min(planned, len(self.epochs(phase)) + 1))} of {count(planned)}"
+
+    def epoch_word(self, phase: str) -> str:
+        """Returns what an epoch of a phase is called: two phases are told apart."""
+        return "tuning epoch" if phase == "tail" and uses(self.run.config, "epochs") else "epoch"
+
+    def best_title(self, phase: str) -> str:
+        """Returns what the best epoch of a phase is called."""
+        return f"Best {self.epoch_word(phase)}"
+
+    @property
+    def last_epoch(self) -> str:
+        """What the last epoch that was done is called."""
+        last = self.status.epochs[-1]
+        return f"{self.epoch_word(last.phase)} {last.epoch}"
+
+    @property
+    def fell_apart(self) -> bool:
+        """Whether the last loss is no number: going on would end at once, in the same way."""
+        last = self.status.epochs[-1] if self.status.epochs else None
+        return last is not None and not (math.isfinite(last.loss) and math.isfinite(last.val_loss))
+
+    @property
+    def has_no_result(self) -> bool:
+        """Whether it ended without one, so that the ways to try again take its place."""
+        status = self.status
+        return status.state == "failed" or (status.state == "cancelled" and not status.evaluated)
 
     def diagnosis(self) -> Diagnosis | None:
         """Returns what the curves of the phase that trains now say."""
