@@ -551,6 +551,34 @@ def test_a_fault_in_a_job_is_not_called_one_of_training(
     assert "fault of the program" in failed.hint
 
 
+def test_a_look_into_a_network_stops_between_its_steps_and_can_be_done_again(
+    home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import keras
+
+    image = keras.Input((32, 32, 3))
+    job_id, folder = jobs.new_job(home)
+    path = folder / "network.keras"
+    folder.mkdir(parents=True)
+    keras.Model(image, keras.layers.Conv2D(4, 3, strides=8)(image)).save(path)
+    job = jobs.start(home, Adoption(path=str(path), scaling="0-1"), job_id=job_id)
+    opened = own._opened
+
+    def stopped_meanwhile(copy: Path, name: str) -> keras.Model:
+        jobs.request_stop(job)
+        return opened(copy, name)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(own, "_opened", stopped_meanwhile)
+        perform(job)
+    assert job.status().state == "cancelled"
+    assert own.list_own(home) == ()
+    jobs.enqueue(job)
+    perform(job)
+    assert job.status().state == "finished"
+    assert len(own.list_own(home)) == 1
+
+
 KINDS = (
     (Intake(sources=["a"]), "program that read the photos", "Bring the photos again"),
     (FLIP, "program that tried the copies", "Try it again"),

@@ -85,19 +85,24 @@ def _perform(job: Job) -> None:
         _WORK[type(job.request)](job, job.request)
     except dataset.Stopped:
         job.log.append(Cancelled())
-        jobs.drop_uploads(job)
+        _drop_unless_wanted(job)
     except TLError as error:
         offer = _offer(error)
         job.log.append(Failed(kind="error", message=error.message, hint=error.hint, offer=offer))
-        # A network that was refused may be taken with another scaling.
-        if not offer and not isinstance(job.request, Adoption):
-            jobs.drop_uploads(job)
+        if not offer:
+            _drop_unless_wanted(job)
     except BaseException as error:  # whatever it was, the page must hear of it
         log_traceback(job.folder / "worker.log")
         job.log.append(Failed(**jobs.in_own_words(job, _death(error))))
         raise
     else:
         job.log.append(Finished(seconds={"total": round(time.perf_counter() - start, 4)}))
+        jobs.drop_uploads(job)
+
+
+def _drop_unless_wanted(job: Job) -> None:
+    """Deletes what was uploaded; a network may still be taken, with another scaling."""
+    if not isinstance(job.request, Adoption):
         jobs.drop_uploads(job)
 
 
@@ -204,6 +209,10 @@ def _wait_for_turn(job: Job) -> None:
         Stopped: The person did not want to wait.
     """
     _stand_still(job)
+    _end_if_asked(job)
+
+
+def _end_if_asked(job: Job) -> None:
     if job.wants_stop():
         raise dataset.Stopped
 
@@ -243,7 +252,11 @@ def _search_rate(job: Job, request: RateSearch) -> None:
 def _adopt(job: Job, request: Adoption) -> None:
     Progress(job.log.append)("checks", 0, 0)
     spec = own.adopt(
-        Path(request.path), job.workspace, scaling=request.scaling, title=request.title
+        Path(request.path),
+        job.workspace,
+        scaling=request.scaling,
+        title=request.title,
+        between=lambda: _end_if_asked(job),
     )
     _keep(job, {"name": spec.name, "title": spec.title, "scaling": spec.scaling})
 

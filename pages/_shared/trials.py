@@ -263,9 +263,7 @@ def _watched(
             redraw()
         share = now.done / now.total if now.total else 0.0
         st.progress(min(1.0, share), _sentence(job, now, words, unit), width="stretch")
-        # Nothing asks a look into a network whether to stop.
-        if now.state == "queued" or not isinstance(job.request, Adoption):
-            intake.stop_button(job, key=f"stop_{key}")
+        intake.stop_button(job, key=f"stop_{key}")
 
     with st.container(key=f"trial_{key}"):
         tick()

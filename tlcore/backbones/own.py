@@ -14,7 +14,7 @@ import re
 import shutil
 import tempfile
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
@@ -60,7 +60,12 @@ _ALIKE = 1e-2
 
 
 def adopt(
-    path: Path, workspace: Workspace, *, scaling: Scaling | None = None, title: str = ""
+    path: Path,
+    workspace: Workspace,
+    *,
+    scaling: Scaling | None = None,
+    title: str = "",
+    between: Callable[[], None] = lambda: None,
 ) -> BackboneSpec:
     """Takes a copy of a headless Keras file, after looking whether it can be a starting network.
 
@@ -73,6 +78,8 @@ def adopt(
         workspace: Where the copy goes.
         scaling: How the network wants its photos, one of `OWN_SCALINGS`; None to guess it.
         title: What a person reads; the name of the file when empty.
+        between: Called between steps, some seconds apart; what it raises ends this, and nothing
+            is kept.
 
     Returns:
         Its row, as those of the table, with the scaling that was chosen or guessed; `find` knows
@@ -90,10 +97,13 @@ def adopt(
             hint=f"Choose one of {', '.join(OWN_SCALINGS)}.",
         )
     with _copied(path, workspace) as (copy, digest):
+        between()
         model = _opened(copy, path.name)
+        between()
         chosen = scaling or _guessed(model)
         spec = _described(model, path, copy, digest, chosen, title)
         photos, said = _refuse_dull(spec, copy)
+        between()
         _convert(spec, copy, workspace, photos, said)
         target = _folder(workspace) / f"{spec.name}.keras"
         spec = dataclasses.replace(spec, path=str(target))
