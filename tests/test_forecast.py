@@ -539,6 +539,24 @@ def test_the_time_left_ends_with_the_time_budget() -> None:
     assert forecast.seconds_left(now, limited, expected(300.0, evaluate=1.0), 500.0) == 1.0
 
 
+@pytest.mark.parametrize(
+    ("minutes", "done"), [(2.0, 1 / 3), (4.0, 1 / 7), (600.0, 0.02), (0.0, 0.02)]
+)
+def test_a_stage_that_the_time_budget_ends_is_as_far_as_its_time_is(
+    minutes: float, done: float
+) -> None:
+    endless = replace(LITE0, epochs=100, minutes=minutes)
+    now = at(
+        events.StageMoved(time=0.0, stage="prepare"),
+        events.StageMoved(time=30.0, stage="train", done=0, total=100),
+        epoch(1, 45.0),
+        epoch(2, 60.0),
+    )
+    assert forecast.stage_done("train", now, endless) == pytest.approx(done)
+    assert forecast.stage_done("prepare", now, endless) == 1.0
+    assert forecast.stage_done("evaluate", now, endless) == 0.0
+
+
 def test_of_a_run_that_went_on_the_forecast_knows_what_it_did_before(
     studio: Workspace, three_kinds: Manifest
 ) -> None:

@@ -38,7 +38,7 @@ def stage_done(stage: str, now: RunStatus, config: TrainConfig) -> float:
     if now.stage not in STAGES or STAGES.index(stage) < _position(now.stage):
         return 1.0
     here = min(1.0, now.done / now.total) if now.total and now.stage == stage else 0.0
-    return min(1.0, max(here, _learned(stage, now, config)))
+    return min(1.0, max(here, _learned(stage, now, config), _budget_spent(stage, now, config)))
 
 
 def _learned(stage: str, now: RunStatus, config: TrainConfig) -> float:
@@ -52,6 +52,16 @@ def _learned(stage: str, now: RunStatus, config: TrainConfig) -> float:
     if stage == "train":
         return heads / config.epochs
     return (heads - 1) / config.views if stage == "views" and config.views else 0.0
+
+
+def _budget_spent(stage: str, now: RunStatus, config: TrainConfig) -> float:
+    """Returns how much lies behind of a stage at work that the time budget ends."""
+    alike = [each for each in BUDGETED if _position(each) == _position(now.stage or "")]
+    if not config.minutes or stage not in alike:
+        return 0.0
+    spent = sum(now.stage_seconds.get(each, 0.0) for each in alike)
+    left = _budget_left(now, config, elapsed=(now.last_at or 0.0) - (now.started_at or 0.0))
+    return spent / (spent + left) if spent > 0 else 0.0
 
 
 def _position(stage: str) -> int:
