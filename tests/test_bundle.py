@@ -71,7 +71,7 @@ def test_the_keras_file_is_asked_about_a_few_photos_at_a_time() -> None:
     image = keras.Input((2, 2, 3))
     model = keras.Model(image, CountedRows()(image))
     rows = keras_file.predict(model, np.zeros((10, 2, 2, 3), np.uint8))
-    assert rows[:, 0].tolist() == [8] * 8 + [2] * 2
+    assert rows[:, 0].tolist() == [4] * 8 + [2] * 2
 
 
 def test_the_saved_predictions_are_those_of_the_predictor(one: Any, studio: Workspace) -> None:
@@ -119,14 +119,15 @@ def test_a_head_with_a_hidden_layer_is_in_every_part_of_the_bundle(
     said = Predictor(bundle_copy, studio).probabilities(pixels)
     assert len(set(said[:, 0].tolist())) > 1
     spec = backbones.find("efficientnet_lite0")
+    keys = [photo.sha256 for photo in trained.manifest.subset("val")]
     agreement = bundle.add_keras_model(
         bundle_copy,
         spec,
         backbones.locate(spec),
         studio,
-        [str(i) for i in range(len(pixels))],
+        keys,
         said,
-        lambda key: pixels[int(key)],
+        lambda key: pixels[keys.index(key)],
     )
     assert agreement.holds
     assert [path.name for path in studio.backbone_cache.glob("*-5-3.keras")]
@@ -496,30 +497,108 @@ def test_the_copied_trunk_is_the_cached_one(trained: Any, studio: Workspace) -> 
     assert Trunk(cached).size == (224, 224)
 
 
-def test_an_asker_reads_the_weights_of_each_file_it_is_given(trained, tmp_path) -> None:
-    path = trained.run.bundle / bundle.MODEL
-    pixels = np.random.default_rng(0).integers(0, 256, (3, 224, 224, 3), np.uint8)
-    asker = keras_file.Asker()
-    first = asker.predict(path, pixels)
-    np.testing.assert_array_equal(first, keras_file.predict(keras_file.load(path), pixels))
-    changed = tmp_path / "changed.keras"
-    with zipfile.ZipFile(path) as source, zipfile.ZipFile(changed, "w") as target:
-        for name in source.namelist():
-            data = source.read(name)
-            if name == keras_file._WEIGHTS:
-                layer = np.zeros((1280, 3), np.float32), np.log(np.float32([1, 2, 1]))
-                data = keras_file._with_head(data, (layer,))
-            target.writestr(name, data)
-    np.testing.assert_allclose(asker.predict(changed, pixels), [[0.25, 0.5, 0.25]] * 3, rtol=1e-6)
-    np.testing.assert_array_equal(asker.predict(path, pixels), first)
+@dataclasses.dataclass
+class Copy:
+    """A copy of the template of three classes, and what may be asked of it."""
+
+    path: Path
+    template: keras_file.Template
+    photos: dict[str, np.ndarray]
+    workspace: Workspace
+    loaded: list[str] = dataclasses.field(default_factory=list)
+
+    def load(self, key: str) -> np.ndarray:
+        self.loaded.append(key)
+        return self.photos[key]
+
+    def ask(self, asker: keras_file.Asker, keys: str, path: Path | None = None) -> np.ndarray:
+        return asker.answers(
+            path or self.path, self.template, list(keys), self.load, self.workspace
+        )
+
+    def with_head(self, path: Path, layer: tuple[np.ndarray, np.ndarray]) -> Path:
+        spec = backbones.find("efficientnet_lite0")
+        keras_file.write(path, spec, backbones.locate(spec), (layer,), self.workspace)
+        return path
 
 
-def test_an_asker_refuses_a_damaged_file(trained, tmp_path) -> None:
+@pytest.fixture
+def copy(trained: Any, new_studio: Workspace, tmp_path: Path) -> Copy:
+    spec = backbones.find("efficientnet_lite0")
+    layers = bundle.read_head(trained.run.bundle, bundle.read_info(trained.run.bundle))
+    path = tmp_path / "copy.keras"
+    template = keras_file.write(path, spec, backbones.locate(spec), layers, new_studio)
+    pixels = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), np.uint8)
+    for mark in new_studio.backbone_cache.glob("*.run"):
+        mark.unlink()
+    photos = dict(zip("abcd", pixels, strict=True))
+    return Copy(path=path, template=template, photos=photos, workspace=new_studio)
+
+
+def test_what_keras_said_of_a_photo_is_remembered_for_every_head(
+    copy: Copy, tmp_path: Path
+) -> None:
+    model = keras_file.load(copy.path)
+    whole = keras_file.predict(model, np.stack([copy.photos[key] for key in "bac"]))
+    np.testing.assert_allclose(copy.ask(keras_file.Asker(), "bac"), whole, atol=1e-6)
+    assert copy.loaded == ["b", "a", "c"]
+    layer = np.zeros((1280, 3), np.float32), np.log(np.float32([1, 2, 1]))
+    changed = copy.with_head(tmp_path / "changed.keras", layer)
+    said = copy.ask(keras_file.Asker(), "abbd", changed)
+    np.testing.assert_allclose(said, [[0.25, 0.5, 0.25]] * 4, rtol=1e-6)
+    assert copy.loaded == ["b", "a", "c", "d"]
+
+
+def test_another_photo_needs_no_second_opening(copy: Copy, monkeypatch: pytest.MonkeyPatch) -> None:
     asker = keras_file.Asker()
-    broken = tmp_path / "broken.keras"
-    broken.write_bytes((trained.run.bundle / bundle.MODEL).read_bytes()[:1000])
+    copy.ask(asker, "a")
+    monkeypatch.setattr(keras_file, "load", None)
+    assert copy.ask(asker, "abcd").shape == (4, 3)
+    assert copy.loaded == list("abcd")
+
+
+@pytest.mark.parametrize("harmed", ["path", "template"])
+def test_a_file_that_differs_from_its_template_is_no_model(copy: Copy, harmed: str) -> None:
+    asker = keras_file.Asker()
+    copy.ask(asker, "a")
+    path = copy.path if harmed == "path" else copy.template.path
+    parts = keras_file._parts(path)
+    weights = bytearray(parts[keras_file._WEIGHTS])
+    weights[len(weights) // 2] ^= 1
+    path.unlink()  # it may be another name of a file that others use
+    with zipfile.ZipFile(path, "w") as out:
+        for name, data in parts.items():
+            out.writestr(name, bytes(weights) if name == keras_file._WEIGHTS else data)
+    with pytest.raises(BundleError, match="differs from what was written"):
+        copy.ask(asker, "a")
+
+
+def test_a_template_that_was_made_anew_is_run_anew(copy: Copy) -> None:
+    asker = keras_file.Asker()
+    copy.ask(asker, "ab")
+    copy.template.path.with_suffix(".run").write_text("of another one")
+    copy.ask(asker, "ab")
+    copy.ask(asker, "ab")
+    assert copy.loaded == list("abab")
+
+
+def test_a_head_that_keras_does_not_confirm_is_answered_by_keras_itself(
+    copy: Copy, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = copy.ask(keras_file.Asker(), "ab")
+    copy.template.path.with_suffix(".run").unlink()
+    wrong = np.full((2, 3), 1 / 3, np.float32)
+    monkeypatch.setattr(keras_file, "probabilities", lambda *_: wrong)
+    for _ in range(2):
+        np.testing.assert_allclose(copy.ask(keras_file.Asker(), "ab"), whole, atol=1e-6)
+    assert copy.loaded == list("ababab")
+
+
+def test_a_damaged_file_is_refused(copy: Copy) -> None:
+    whole = copy.path.read_bytes()
+    copy.path.write_bytes(whole[:1000])
     with pytest.raises(BundleError):
-        asker.predict(broken, np.zeros((1, 224, 224, 3), np.uint8))
+        copy.ask(keras_file.Asker(), "a")
 
 
 def test_a_trunk_that_was_harmed_while_it_was_copied_is_noticed(

@@ -381,7 +381,7 @@ def add_keras_model(
         folder: A bundle written by `write`.
         spec, weights: Its pretrained network.
         workspace: Keeps the template of the Keras file.
-        photos: Keys of the validation photos; up to `AGREEMENT_PHOTOS` of them are asked about.
+        photos: SHA-256 of the validation photos; up to `AGREEMENT_PHOTOS` are asked about.
         predicted: What trunk and head said of `photos`, float32 [n, classes].
         load: Gives a decoded photo, uint8 [h, w, 3].
 
@@ -391,12 +391,13 @@ def add_keras_model(
     info = read_info(folder)
     layers = read_head(folder, info)
     with atomic_path(folder / MODEL) as part:
-        keras_file.write(part, spec, weights, layers, workspace)
+        template = keras_file.write(part, spec, weights, layers, workspace)
     chosen = _spread(len(photos), AGREEMENT_PHOTOS)
     # The trunk in the cache said it. The copy in the bundle is that very trunk if its hash is.
     _refuse_another_trunk(folder, workspace)
-    pixels = np.stack([load(photos[i]) for i in chosen])
-    return _compare(folder, info, pixels, predicted[chosen])
+    keys = [photos[i] for i in chosen]
+    theirs = keras_file.asker().answers(folder / MODEL, template, keys, load, workspace)
+    return _agree(folder, info, predicted[chosen], theirs)
 
 
 def add_tuned_keras_model(
@@ -428,7 +429,8 @@ def add_tuned_keras_model(
     trunk = Trunk(folder / TRUNK)
     starts = range(0, len(pixels), BATCH)
     embeddings = np.concatenate([trunk.embed(pixels[i : i + BATCH]) for i in starts])
-    return _compare(folder, info, pixels, probabilities(embeddings, layers))
+    theirs = keras_file.predict(load_model(folder), pixels)
+    return _agree(folder, info, probabilities(embeddings, layers), theirs)
 
 
 def _refuse_another_trunk(folder: Path, workspace: Workspace) -> None:
@@ -439,11 +441,10 @@ def _refuse_another_trunk(folder: Path, workspace: Workspace) -> None:
         )
 
 
-def _compare(folder: Path, info: BundleInfo, pixels: np.ndarray, said: np.ndarray) -> Agreement:
-    """Asks the Keras model about photos that trunk and head were asked about."""
-    theirs = keras_file.asker().predict(folder / MODEL, pixels)
+def _agree(folder: Path, info: BundleInfo, said: np.ndarray, theirs: np.ndarray) -> Agreement:
+    """Compares what trunk and head said of photos with what the Keras file says, and keeps it."""
     agreement = Agreement(
-        photos=len(pixels),
+        photos=len(said),
         same_label=int((said.argmax(axis=1) == theirs.argmax(axis=1)).sum()),
         largest_difference=float(np.abs(said - theirs).max()),
     )

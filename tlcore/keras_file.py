@@ -2,18 +2,20 @@
 
 Building 150 layers and saving them takes longer than training a head. So the file is built once
 for a backbone and the sizes of a head's layers, kept as a template, and from then on only the
-arrays of these layers are replaced in a copy. Every copy is read back and measured after it was
-written (`Asker`, `bundle.add_keras_model`).
+arrays of these layers are replaced in a copy. Every copy is read back and compared with what LiteRT
+says after it was written (`Asker`, `bundle.add_keras_model`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import io
 import re
 import zipfile
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -23,19 +25,38 @@ from tlcore.backbones.build import EMBEDDING, build
 from tlcore.backbones.table import BackboneSpec
 from tlcore.backbones.trunk import trunk_file
 from tlcore.errors import BundleError
-from tlcore.head import Layers
-from tlcore.workspace import Workspace, atomic_path
+from tlcore.features import FeatureStore
+from tlcore.head import Layers, probabilities
+from tlcore.workspace import Workspace, atomic_path, write_atomic
 
 if TYPE_CHECKING:
+    import h5py
     import keras
 
 _WEIGHTS = "model.weights.h5"
-_BATCH = 8
+_BATCH = 4
+# Between a head in numpy and in Keras, in probability: nothing but rounding.
+_ROUNDING = 1e-5
 _UNREADABLE = (OSError, zipfile.BadZipFile)
 _Function = Callable[[Any], Any]
 # Keras names the groups of an H5 file by class, in the order of the layers.
 _DENSE = re.compile(r"dense(?:_(\d+))?")
 _LAST = "probabilities"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Template:
+    """A Keras file that others are copied from.
+
+    Attributes:
+        path: The file.
+        space: Its frozen network, as in `TrunkFile`.
+        layers: How many layers its head has.
+    """
+
+    path: Path
+    space: str
+    layers: int
 
 
 def build_model(spec: BackboneSpec, weights: Path, units: Sequence[int]) -> keras.Model:
@@ -98,7 +119,7 @@ def write(
     weights: Path,
     layers: Layers,
     workspace: Workspace,
-) -> None:
+) -> Template:
     """Writes the Keras file of a trained head.
 
     Args:
@@ -106,12 +127,15 @@ def write(
         spec, weights: The pretrained network.
         layers: The kernel, float32 [inputs, units], and the bias, float32 [units], of each layer.
         workspace: Keeps the template.
+
+    Returns:
+        What it is a copy of but for these layers.
     """
     template = _template(spec, weights, [len(bias) for _, bias in layers], workspace)
-    with zipfile.ZipFile(template) as source, zipfile.ZipFile(target, "w") as out:
-        for name in source.namelist():
-            data = source.read(name)
+    with zipfile.ZipFile(target, "w") as out:
+        for name, data in _parts(template.path).items():
             out.writestr(name, _with_head(data, layers) if name == _WEIGHTS else data)
+    return template
 
 
 def _with_head(data: bytes, layers: Layers) -> bytes:
@@ -119,25 +143,37 @@ def _with_head(data: bytes, layers: Layers) -> bytes:
 
     file = io.BytesIO(data)
     with h5py.File(file, "r+") as arrays:
-        groups = arrays["layers"]
-        found = (match for name in groups if (match := _DENSE.fullmatch(name)))
-        dense = sorted((int(match[1] or 0), match[0]) for match in found)
-        # A backbone may have dense layers of its own, which come before.
-        for (_, name), layer in zip(dense[-len(layers) :], layers, strict=True):
-            for place, array in enumerate(layer):
-                groups[f"{name}/vars/{place}"].write_direct(np.ascontiguousarray(array))
+        for places, layer in zip(_dense(arrays)[-len(layers) :], layers, strict=True):
+            for place, array in zip(places, layer, strict=True):
+                place.write_direct(np.ascontiguousarray(array))
     return file.getvalue()
+
+
+def _head(data: bytes, count: int) -> Layers:
+    """Reads the last `count` dense layers."""
+    import h5py
+
+    with h5py.File(io.BytesIO(data), "r") as arrays:
+        return tuple((kernel[()], bias[()]) for kernel, bias in _dense(arrays)[-count:])
+
+
+def _dense(arrays: h5py.File) -> list[tuple[h5py.Dataset, h5py.Dataset]]:
+    """Returns kernel and bias of the dense layers; those of a backbone come before a head's."""
+    groups = arrays["layers"]
+    found = (match for name in groups if (match := _DENSE.fullmatch(name)))
+    names = [name for _, name in sorted((int(match[1] or 0), match[0]) for match in found)]
+    return [(groups[f"{name}/vars/0"], groups[f"{name}/vars/1"]) for name in names]
 
 
 def _template(
     spec: BackboneSpec, weights: Path, units: Sequence[int], workspace: Workspace
-) -> Path:
+) -> Template:
     space = trunk_file(spec, weights, workspace).space
     path = workspace.backbone_cache / f"{space}-{'-'.join(map(str, units))}.keras"
     if not path.is_file():
         with atomic_path(path) as part:
             build_model(spec, weights, units).save(part)
-    return path
+    return Template(path=path, space=space, layers=len(units))
 
 
 def load(path: Path) -> keras.Model:
@@ -171,46 +207,84 @@ def predict(model: keras.Model, pixels: np.ndarray) -> np.ndarray:
     Returns:
         float32 [n, classes].
     """
-    return _answers(_compiled(model, pixels.shape[1:]), pixels)
+    (rows,) = _answers(_compiled(model, pixels.shape[1:]), pixels)
+    return rows
 
 
 class Asker:
-    """Asks Keras files that were copied from one template about photos.
+    """Asks copies of templates about photos, and remembers what their frozen networks said.
 
     To open a file means to build its 150 layers, which takes longer than 64 answers. All copies of
-    a template have the same layers, so after the first, which is opened, only the weights of each
-    are read.
+    a template have one frozen network, so after the first of them that Keras has run, a photo that
+    it knows costs nothing, and another one no second opening.
     """
 
     def __init__(self) -> None:
-        self._layers: dict[str, bytes] = {}
-        self._model: keras.Model | None = None
+        self._opened: str | None = None
         self._run: _Function | None = None
 
-    def predict(self, path: Path, pixels: np.ndarray) -> np.ndarray:
-        """Asks a file; every part of it is read from the disk.
+    def answers(
+        self,
+        path: Path,
+        template: Template,
+        keys: Sequence[str],
+        load_photo: Callable[[str], np.ndarray],
+        workspace: Workspace,
+    ) -> np.ndarray:
+        """Returns what a file says of photos.
+
+        It is read back from the disk. Its layers and frozen weights have to be those of the
+        template byte for byte; what Keras said with them of a photo is remembered, as what LiteRT
+        says is. Its head is applied in numpy, which the first copy that Keras runs whole has to
+        confirm.
 
         Args:
-            path: The Keras file.
-            pixels: uint8 [n, h, w, 3].
+            path: Made by `write`.
+            template: That `write` returned.
+            keys: SHA-256 of each photo.
+            load_photo: Gives the decoded photo of a key, uint8 [h, w, 3].
+            workspace: Keeps the answers.
 
         Returns:
             float32 [n, classes].
 
         Raises:
-            BundleError: It is damaged.
+            BundleError: It is damaged or no copy of the template.
         """
-        try:
-            layers = _layers(path)
-            if self._model is None or self._run is None or layers != self._layers:
-                self._model = load(path)
-                self._run = _compiled(self._model, pixels.shape[1:])
-                self._layers = layers
-            else:
-                self._model.load_weights(path)
-        except (*_UNREADABLE, ValueError, KeyError) as error:
-            raise _unopened(path, error) from error
-        return _answers(self._run, pixels)
+        import keras
+
+        digest, head = _copied(path, template)
+        how = f"keras {keras.__version__}"
+        was_run = _read(_mark(template)) == f"{digest} {how}"
+        with FeatureStore(workspace.feature_cache, template.space) as store:
+            known = store.get(keys, how) if was_run else {}
+            new = [key for key in dict.fromkeys(keys) if key not in known]
+            if new:
+                pixels = np.stack([load_photo(key) for key in new])
+                embeddings, said = self._ask(path, digest if was_run else None, pixels)
+                if not was_run:
+                    if np.abs(said - probabilities(embeddings, head)).max() > _ROUNDING:
+                        return said[[new.index(key) for key in keys]]
+                    write_atomic(_mark(template), f"{digest} {how}")
+                    self._opened = digest
+                known |= dict(zip(new, embeddings, strict=True))
+                store.put(zip(new, embeddings, strict=True), how)
+        return probabilities(np.stack([known[key] for key in keys]), head)
+
+    def _ask(
+        self, path: Path, digest: str | None, pixels: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Returns embeddings and probabilities; the latter of the copy that was opened first."""
+        import keras
+
+        if self._run is None or digest is None or digest != self._opened:
+            self._opened, self._run = None, None
+            model = load(path)
+            outputs = [model.get_layer(EMBEDDING).output, model.output]
+            self._run = _compiled(keras.Model(model.input, outputs), pixels.shape[1:])
+            self._opened = digest
+        embeddings, said = _answers(self._run, pixels)
+        return embeddings, said
 
 
 @functools.cache
@@ -219,29 +293,63 @@ def asker() -> Asker:
     return Asker()
 
 
-def _layers(path: Path) -> dict[str, bytes]:
-    """Returns every part of a Keras file but the weights."""
+def _mark(template: Template) -> Path:
+    """Returns the file that names the bytes of a template that Keras has run, and the Keras."""
+    return template.path.with_suffix(".run")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except OSError:
+        return ""
+
+
+def _copied(path: Path, template: Template) -> tuple[str, Layers]:
+    """Returns the digest of a template and the head of a copy that differs in nothing else.
+
+    Raises:
+        BundleError: It is damaged or no copy.
+    """
+    try:
+        ours, theirs = _parts(path), _parts(template.path)
+        head = _head(ours[_WEIGHTS], template.layers)
+        ours[_WEIGHTS] = _with_head(ours[_WEIGHTS], _head(theirs[_WEIGHTS], template.layers))
+    except (*_UNREADABLE, ValueError, KeyError) as error:
+        raise _unopened(path, error) from error
+    if ours != theirs:
+        raise _unopened(path, ValueError("it differs from what was written"))
+    digest = hashlib.sha256()
+    for name in sorted(theirs):
+        digest.update(theirs[name])
+    return digest.hexdigest(), head
+
+
+def _parts(path: Path) -> dict[str, bytes]:
     with zipfile.ZipFile(path) as parts:
-        return {name: parts.read(name) for name in parts.namelist() if name != _WEIGHTS}
+        return {name: parts.read(name) for name in parts.namelist()}
 
 
 def _compiled(model: keras.Model, shape: Sequence[int | None]) -> _Function:
     import tensorflow as tf
 
     # `model.predict` and an eager call take twice and ten times as long on first use.
-    function = tf.function(lambda image: model(image, training=False))
+    function = tf.function(lambda image: tf.nest.flatten(model(image, training=False)))
     with _unoptimized():
         return function.get_concrete_function(tf.TensorSpec((None, *shape), tf.float32))
 
 
-def _answers(run: _Function, pixels: np.ndarray) -> np.ndarray:
-    """Runs a few photos at a time: all at once would take 600 MB that are never given back."""
+def _answers(run: _Function, pixels: np.ndarray) -> list[np.ndarray]:
+    """Returns each output for all photos.
+
+    Runs a few of them at a time: all at once would take 600 MB that are never given back.
+    """
     import tensorflow as tf
 
     with _unoptimized():
         starts = range(0, len(pixels), _BATCH)
-        rows = [run(tf.constant(pixels[i : i + _BATCH], tf.float32)).numpy() for i in starts]
-    return np.concatenate(rows)
+        said = [run(tf.constant(pixels[i : i + _BATCH], tf.float32)) for i in starts]
+    return [np.concatenate([row.numpy() for row in rows]) for rows in zip(*said, strict=True)]
 
 
 @contextlib.contextmanager
