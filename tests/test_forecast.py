@@ -557,6 +557,14 @@ def test_a_stage_that_the_time_budget_ends_is_as_far_as_its_time_is(
     assert forecast.stage_done("evaluate", now, endless) == 0.0
 
 
+def test_what_the_first_run_of_a_network_prepares_is_not_expected_of_the_next() -> None:
+    first = past(seconds=SECONDS | {"convert": 8.0}, preparing=1.0)
+    assert told(planned(), first).stages["prepare"] == 0.0
+    assert told(planned(), past(preparing=0.1), first).stages["prepare"] == 0.1
+    again = told(planned(is_converted=False), past(preparing=0.1), first)
+    assert again.stages["prepare"] == pytest.approx(9.0)
+
+
 def test_of_a_run_that_went_on_the_forecast_knows_what_it_did_before(
     studio: Workspace, three_kinds: Manifest
 ) -> None:

@@ -141,10 +141,11 @@ class Rates:
         return head + (_TUNED_COPIES * 4 * spec.parameters if plan.is_tuned else 0.0)
 
     def _prepare(self) -> float | None:
-        usual = self._median(self._past, lambda run: run.preparing) or 0.0
-        if self._plan.is_converted:
-            return usual
+        # A run that converts also measures its network, which no later one does.
         converted = [run for run in self._past if run.seconds.get("convert")]
+        if self._plan.is_converted:
+            settled = [run for run in self._past if run not in converted]
+            return self._median(settled, lambda run: run.preparing) or 0.0
         # A tuned run may have converted what lies before its cut as well.
         converted = [run for run in converted if not run.tail_epochs] or converted
         own = self._plan.config.backbone
@@ -155,7 +156,8 @@ class Rates:
         )
         if per_megabyte is None or own not in sizes:
             return None
-        return usual + sizes[own] * per_megabyte
+        measuring = self._median(converted, lambda run: run.preparing) or 0.0
+        return measuring + sizes[own] * per_megabyte
 
     def _megabytes(self, names: Iterable[str]) -> dict[str, float]:
         """Returns the sizes of those networks that are here."""
