@@ -504,8 +504,8 @@ def test_what_a_run_leaves_in_the_caches_is_not_paid_again_by_the_next(
     deeper = replace(config, tail=replace(config.tail, blocks=9))
     line = [(manifest, each) for each in (config, faster, config, deeper)]
     found = sweeps.expected_seconds(line, place, [past])
-    rest = 0.5 + 10 * 0.5 + 5 * 2.0 + 3.0
-    assert found[:3] == pytest.approx([rest + 7.0 + 1.0 + 10.0 + 20.0, rest, rest])
+    rest = 10 * 0.5 + 5 * 2.0 + 3.0
+    assert found[:3] == pytest.approx([rest + 0.5 + 7.0 + 1.0 + 10.0 + 20.0, rest, rest])
     assert found[3] is None  # another cut was never measured
 
 
