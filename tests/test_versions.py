@@ -13,7 +13,7 @@ from typing import ClassVar
 import pytest
 from PIL import Image
 
-from tlcore import dataset, versions
+from tlcore import dataset, version_files, versions
 from tlcore.dataset import SplitConfig, ingest, load_manifest
 from tlcore.edits import (
     Accept,
@@ -117,7 +117,7 @@ def test_every_version_is_the_same_in_another_process_or_after_a_restart(
         latest = versions.edit(workspace, plants.id, edits, expected_version=latest.version)
     latest = versions.undo(workspace, plants.id)
     made = [load_manifest(workspace, plants.id, number) for number in range(1, 6)]
-    versions._MEMORY.clear()
+    version_files._MEMORY.clear()
     assert [load_manifest(workspace, plants.id, number) for number in range(1, 6)] == made
     assert made[4] == latest
 
@@ -209,7 +209,7 @@ def test_without_links_a_version_file_is_still_never_overwritten(
     assert load_manifest(workspace, plants.id) == second
     there = workspace.dataset_dir(plants.id) / "versions" / "2.json"
     with pytest.raises(FileExistsError):
-        versions._write_new(there, "{}")
+        version_files._write_new(there, "{}")
     assert list(everything_in(there.parent)) == ["2.json"]
 
 

@@ -15,7 +15,7 @@ from typing import BinaryIO
 
 from filelock import FileLock, Timeout
 
-from tlcore import images, passes, versions
+from tlcore import images, passes, version_files, versions
 from tlcore.archive import (
     DEFAULT_LIMITS,
     Archive,
@@ -67,7 +67,6 @@ __all__ = [
     "survey",
 ]
 
-_MANIFEST = "manifest.json"
 _PART = ".part-"
 
 
@@ -432,7 +431,7 @@ def _committed(
     target = workspace.dataset_dir(manifest.id)
     with _told(target):
         _drop_unused(part / "files", found, manifest.photos)
-        write_atomic(part / _MANIFEST, manifest.to_json())
+        write_atomic(part / version_files.MANIFEST, manifest.to_json())
         # Another process may have taken the same photos in meanwhile.
         with FileLock(workspace.root / "datasets.lock"):
             known = _known_like(workspace, manifest, reading)
@@ -511,5 +510,5 @@ def photo_file(workspace: Workspace, dataset_id: str, sha256: str) -> Path:
         DatasetError: The id or the hash does not have the form of one.
     """
     if not is_id(dataset_id) or not SHA256.fullmatch(sha256):
-        raise versions.unknown(dataset_id)
+        raise version_files.unknown(dataset_id)
     return workspace.dataset_dir(dataset_id) / "files" / sha256[:2] / sha256

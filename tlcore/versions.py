@@ -1,46 +1,26 @@
 """The history of a dataset. Every edit makes a new version; nothing is ever overwritten.
 
-`manifest.json` is version 1. Each later version is a file `versions/<number>.json` that says which
-version it was made from and what was done. The files are small, and the photos stay where they are.
+A version says which one it was made from and what was done. Its file is small (`version_files`),
+and the photos stay where they are.
 """
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
-import os
-import re
-import tempfile
-import threading
-import time
-from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tlcore.archive import Skipped, printable
-from tlcore.edits import Add, Edit, OnConflict, Record, Restore, Step, applied, record_from_json
-from tlcore.errors import ConfigError, DatasetError
-from tlcore.manifest import SHA256, Manifest, Photo, fingerprint_of
-from tlcore.workspace import Workspace, is_id, storage_errors
+from tlcore import version_files as files
+from tlcore.archive import Skipped
+from tlcore.edits import Add, Edit, OnConflict, Restore, Step, applied
+from tlcore.errors import DatasetError
+from tlcore.manifest import Manifest, Photo
+from tlcore.version_files import ChangedElsewhere, Patch
+from tlcore.workspace import Workspace
 
-MANIFEST = "manifest.json"
-_VERSIONS = "versions"
-_NUMBER = re.compile(r"[2-9]|[1-9][0-9]{1,8}")
 _TRIES = 20
-
-
-class ChangedElsewhere(DatasetError):
-    """The dataset has a newer version than the one that was to be changed; nothing was written."""
-
-    def __init__(self, expected: int, newest: int) -> None:
-        super().__init__(
-            "The photos were changed elsewhere meanwhile: "
-            f"you were looking at version {expected}, the newest is {newest}.",
-            hint="Look at the newest version, and make the change there if it is still needed.",
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,30 +103,6 @@ class Diff:
     renamed: tuple[tuple[str, str], ...]
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Patch:
-    """A version file."""
-
-    version: int
-    parent: int
-    created: float
-    summary: str
-    records: tuple[Record, ...]
-    fingerprint: str
-    photos: int
-    classes: int
-
-    @property
-    def restores(self) -> Restore | None:
-        only = self.records[0]
-        return only if isinstance(only, Restore) else None
-
-    def to_json(self) -> str:
-        fields = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
-        records = [record.to_json() for record in fields.pop("records")]
-        return json.dumps({**fields, "edits": records}, indent=1)
-
-
 # Reading
 
 
@@ -156,7 +112,7 @@ def first(workspace: Workspace, dataset_id: str) -> Manifest:
     Raises:
         DatasetError: There is no such dataset, or it is damaged.
     """
-    return _first(_folder(workspace, dataset_id), dataset_id)
+    return files.first(files.folder_of(workspace, dataset_id), dataset_id)
 
 
 def load(workspace: Workspace, dataset_id: str, version: int | None = None) -> Manifest:
@@ -171,14 +127,14 @@ def load(workspace: Workspace, dataset_id: str, version: int | None = None) -> M
     Raises:
         DatasetError: There is no such dataset or version, or it is damaged.
     """
-    folder = _folder(workspace, dataset_id)
+    folder = files.folder_of(workspace, dataset_id)
     if version is not None:
-        return _version(folder, dataset_id, version)
-    start = _first(folder, dataset_id)
+        return files.version(folder, dataset_id, version)
+    start = files.first(folder, dataset_id)
     damaged = []
-    for number in _numbers(folder):
+    for number in files.numbers(folder):
         try:
-            newest = _version(folder, dataset_id, number)
+            newest = files.version(folder, dataset_id, number)
         except DatasetError as error:
             damaged.append(error.message)
         else:
@@ -192,7 +148,7 @@ def newest_number(workspace: Workspace, dataset_id: str) -> int:
     Raises:
         DatasetError: The id does not have the form of one.
     """
-    return next(iter(_numbers(_folder(workspace, dataset_id))), 1)
+    return next(iter(files.numbers(files.folder_of(workspace, dataset_id))), 1)
 
 
 def history(workspace: Workspace, dataset_id: str) -> list[Version]:
@@ -201,12 +157,12 @@ def history(workspace: Workspace, dataset_id: str) -> list[Version]:
     Raises:
         DatasetError: There is no such dataset, or it is damaged.
     """
-    folder = _folder(workspace, dataset_id)
-    start = _first(folder, dataset_id)
+    folder = files.folder_of(workspace, dataset_id)
+    start = files.first(folder, dataset_id)
     lines = {1: _first_line(start)}
-    for number in reversed(_numbers(folder)):
+    for number in reversed(files.numbers(folder)):
         try:
-            patch = _patch(folder, number)
+            patch = files.read_patch(folder, number)
             lines[number] = _line(patch, lines)
         except DatasetError as error:
             lines[number] = _damaged_line(number, error.message)
@@ -231,11 +187,12 @@ def _first_line(start: Manifest) -> Version:
     )
 
 
-def _line(patch: _Patch, lines: Mapping[int, Version]) -> Version:
+def _line(patch: Patch, lines: Mapping[int, Version]) -> Version:
     needed = [patch.parent, *([patch.restores.version] if patch.restores else [])]
     for number in needed:
         if number not in lines or lines[number].problem:
-            raise _damaged(patch.version, f"version {number}, which it needs, cannot be opened")
+            reason = f"version {number}, which it needs, cannot be opened"
+            raise files.damaged(patch.version, reason)
     parent = lines[patch.parent]
     return Version(
         number=patch.version,
@@ -333,14 +290,14 @@ def edit(
             on the outcome. Nothing was written.
         StorageError: The disk is full or the workspace cannot be written.
     """
-    folder = _folder(workspace, dataset_id)
+    folder = files.folder_of(workspace, dataset_id)
     number = newest_number(workspace, dataset_id) + 1
     before = _expected(workspace, dataset_id, expected_version)
     for one in edits:
         if isinstance(one, Add):
-            _refuse_missing(folder, one.photos)
+            files.refuse_missing(folder, one.photos)
     after, summary = applied(before, edits)
-    return _written(folder, number, before, after, tuple(edits), summary)
+    return files.write(folder, number, before, after, tuple(edits), summary)
 
 
 def _expected(workspace: Workspace, dataset_id: str, version: int | None) -> Manifest:
@@ -433,7 +390,7 @@ def steps(workspace: Workspace, dataset_id: str) -> Steps:
         DatasetError: There is no such dataset, or it is damaged.
     """
     lines = {line.number: line for line in history(workspace, dataset_id)}
-    done, undone = _line_of_work(_folder(workspace, dataset_id), lines)
+    done, undone = _line_of_work(files.folder_of(workspace, dataset_id), lines)
     return Steps(
         undo=done[-2] if len(done) > 1 else None,
         redo=undone[-1] if undone else None,
@@ -446,7 +403,7 @@ def _line_of_work(folder: Path, lines: Mapping[int, Version]) -> tuple[list[int]
     """Returns the versions that led to the newest one, and those that were undone, last at end."""
     done, undone = [1], list[int]()
     for number in sorted(number for number, line in lines.items() if not line.problem)[1:]:
-        back = _patch(folder, number).restores
+        back = files.read_patch(folder, number).restores
         if back is not None and back.step == "undo" and len(done) > 1:
             undone.append(done.pop())
         elif back is not None and back.step == "redo" and undone:
@@ -539,248 +496,9 @@ def _went(
     summary: str,
     expected_version: int | None,
 ) -> Manifest:
-    folder = _folder(workspace, dataset_id)
+    folder = files.folder_of(workspace, dataset_id)
     number = newest_number(workspace, dataset_id) + 1
     before = _expected(workspace, dataset_id, expected_version)
     after = load(workspace, dataset_id, version)
     record = Restore(version=version, step=step)
-    return _written(folder, number, before, after, (record,), summary)
-
-
-# Files
-
-
-def _folder(workspace: Workspace, dataset_id: str) -> Path:
-    if not isinstance(dataset_id, str) or not is_id(dataset_id):
-        raise unknown(dataset_id)
-    return workspace.dataset_dir(dataset_id)
-
-
-def unknown(dataset_id: str) -> DatasetError:
-    """Returns the error for an id that no dataset has."""
-    return DatasetError(
-        f"There is no dataset {printable(str(dataset_id)[:40])!r}.",
-        hint="Choose one from the list, or add its zip again.",
-    )
-
-
-def _numbers(folder: Path) -> list[int]:
-    """Returns the numbers of the version files, newest first."""
-    names = [path.stem for path in (folder / _VERSIONS).glob("*.json")]
-    return sorted((int(name) for name in names if _NUMBER.fullmatch(name)), reverse=True)
-
-
-def _file(folder: Path, number: int) -> Path:
-    return folder / _VERSIONS / f"{number}.json"
-
-
-def _patch(folder: Path, number: int) -> _Patch:
-    try:
-        text = _file(folder, number).read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise DatasetError(
-            f"There is no version {number} of this dataset.",
-            hint="Choose a version from its history.",
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise _damaged(number, "its file cannot be read") from error
-    try:
-        return _parsed(json.loads(text), number)
-    except _NO_PATCH as error:
-        raise _damaged(number, "its file is not whole") from error
-
-
-_NO_PATCH = (
-    ValueError, TypeError, KeyError, IndexError, AttributeError, DatasetError, ConfigError,
-    RecursionError,
-)  # fmt: skip
-
-
-def _parsed(fields: dict[str, Any], number: int) -> _Patch:
-    records = tuple(record_from_json(record) for record in fields["edits"])
-    is_mixed = len(records) > 1 and any(isinstance(record, Restore) for record in records)
-    patch = _Patch(
-        version=int(fields["version"]),
-        parent=int(fields["parent"]),
-        created=float(fields["created"]),
-        summary=str(fields["summary"]),
-        records=records,
-        fingerprint=str(fields["fingerprint"]),
-        photos=int(fields["photos"]),
-        classes=int(fields["classes"]),
-    )
-    needed = max(patch.parent, patch.restores.version if patch.restores else 1)
-    if is_mixed or patch.version != number or patch.parent < 1 or needed >= number:
-        raise ValueError("the numbers do not fit together")
-    return patch
-
-
-def _damaged(number: int, reason: str) -> DatasetError:
-    return DatasetError(
-        f"Version {number} of this dataset is damaged: {reason}.",
-        hint="Open the version before it; your photos are not touched.",
-    )
-
-
-def _refuse_missing(folder: Path, photos: Sequence[Photo]) -> None:
-    for photo in photos:
-        digest = photo.sha256
-        if not SHA256.fullmatch(digest) or not (folder / "files" / digest[:2] / digest).is_file():
-            raise DatasetError(
-                f"{photo.path[:100]} was not kept with the dataset.", hint="Add the photos again."
-            )
-
-
-def _written(
-    folder: Path,
-    number: int,
-    before: Manifest,
-    after: Manifest,
-    records: tuple[Record, ...],
-    summary: str,
-) -> Manifest:
-    """Keeps a version; its number was free before `before` was looked at."""
-    patch = _Patch(
-        version=number,
-        parent=before.version,
-        created=time.time(),
-        summary=summary,
-        records=records,
-        fingerprint=fingerprint_of(after.photos),
-        photos=len(after.photos),
-        classes=len(after.classes),
-    )
-    target = _file(folder, number)
-    with storage_errors(target):
-        target.parent.mkdir(exist_ok=True)
-        try:
-            _write_new(target, patch.to_json())
-        except FileExistsError:
-            raise ChangedElsewhere(before.version, number) from None
-    return _version(folder, before.id, number)
-
-
-def _write_new(target: Path, text: str) -> None:
-    """Writes a file whole or not at all, and never over another one.
-
-    Raises:
-        FileExistsError: There is such a file.
-    """
-    handle, name = tempfile.mkstemp(prefix=".part-", dir=target.parent)
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(text.encode(errors="backslashreplace"))
-            file.flush()
-            os.fsync(file.fileno())
-        _publish(part, target)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _publish(part: Path, target: Path) -> None:
-    try:
-        os.link(part, target)
-    except FileExistsError:
-        raise
-    except OSError:  # Some file systems of memory cards and shares have no links.
-        with target.open("xb") as file:
-            file.write(part.read_bytes())
-
-
-# From files to a version
-
-
-def _first(folder: Path, dataset_id: str) -> Manifest:
-    return _remembered((str(folder), _stamp(folder / MANIFEST)), lambda: _read(folder, dataset_id))
-
-
-def _read(folder: Path, dataset_id: str) -> Manifest:
-    try:
-        text = (folder / MANIFEST).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise unknown(dataset_id) from error
-    manifest = Manifest.from_json(text)
-    if manifest.id != dataset_id:
-        raise unknown(dataset_id)
-    return manifest
-
-
-def _version(folder: Path, dataset_id: str, number: int) -> Manifest:
-    start = _first(folder, dataset_id)
-    if number == 1:
-        return start
-    newest = _patch(folder, number)
-    to_do = _since_restored(folder, newest)
-    stamps = [_stamp(_file(folder, patch.version)) for patch in to_do]
-    key = (str(folder), _stamp(folder / MANIFEST), *stamps)
-    state = _remembered(key, lambda: _replayed(start, to_do, key))
-    if fingerprint_of(state.photos) != newest.fingerprint:
-        raise _damaged(number, "its photos are not those that it was made with")
-    return dataclasses.replace(
-        state, version=number, created=newest.created, fingerprint=newest.fingerprint
-    )
-
-
-def _since_restored(folder: Path, newest: _Patch) -> list[_Patch]:
-    """Returns the patches that lead from version 1 to a version, oldest first.
-
-    What a version took back is not among them, so a long history stays quick.
-    """
-    path: list[_Patch] = []
-    patch = newest
-    while True:
-        if patch.restores is None:
-            path.append(patch)
-        number = patch.restores.version if patch.restores else patch.parent
-        if number == 1:
-            return path[::-1]
-        try:
-            patch = _patch(folder, number)
-        except DatasetError as error:
-            reason = f"version {number}, which it needs, cannot be opened"
-            raise _damaged(newest.version, reason) from error
-
-
-def _replayed(start: Manifest, patches: Sequence[_Patch], key: tuple[object, ...]) -> Manifest:
-    state, done = start, 0
-    with _MEMORY_LOCK:
-        for known in range(1, len(patches)):
-            if key[: 2 + known] in _MEMORY:
-                state, done = _MEMORY[key[: 2 + known]], known
-    for patch in patches[done:]:
-        try:
-            for record in patch.records:
-                assert isinstance(record, Edit)
-                state = record.apply(state)
-        except (DatasetError, ConfigError, ValueError, TypeError) as error:
-            raise _damaged(patch.version, "its changes cannot be made again") from error
-    return state
-
-
-# A page asks for the same versions again and again, and the next version needs the one before.
-_MEMORY: OrderedDict[tuple[object, ...], Manifest] = OrderedDict()
-_MEMORY_LOCK = threading.Lock()
-_MOST_REMEMBERED = 4
-
-
-def _remembered(key: tuple[object, ...], make: Callable[[], Manifest]) -> Manifest:
-    with _MEMORY_LOCK:
-        if key in _MEMORY:
-            _MEMORY.move_to_end(key)
-            return _MEMORY[key]
-    made = make()
-    with _MEMORY_LOCK:
-        _MEMORY[key] = made
-        while len(_MEMORY) > _MOST_REMEMBERED:
-            _MEMORY.popitem(last=False)
-    return made
-
-
-def _stamp(path: Path) -> tuple[int, int, int] | None:
-    """Returns what changes when a file is written anew."""
-    try:
-        status = path.stat()
-    except OSError:
-        return None
-    return status.st_mtime_ns, status.st_size, status.st_ino
+    return files.write(folder, number, before, after, (record,), summary)
