@@ -16,16 +16,13 @@ workspace is kept, and trainings that are done there are not done again.
 import argparse
 import itertools
 import math
-import os
 import statistics
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-from tlcore import dataset, runs
+from tlcore import dataset, hardware, runs
 from tlcore.config import DEFAULT_BACKBONE, TrainConfig
 from tlcore.dataset import Manifest, SplitConfig
 from tlcore.executors import InlineExecutor
@@ -48,6 +45,7 @@ class _Row:
 
 def main() -> None:
     """Trains what is asked for and prints a table."""
+    hardware.configure_tensorflow(log_level=3)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=5)

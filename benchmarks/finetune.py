@@ -3,16 +3,15 @@
     python -m benchmarks.finetune PHOTOS.zip [--backbone B] [--blocks N] [--epochs N] [--turns N]
 
 The same photos, split, starting weights and layers are tuned on both sides, BatchNorm frozen on
-both, with AdamW that spares biases, and the same rate, schedule and label smoothing. `fit` has the
-decoded photos in memory and goes through the whole network; this project goes through the tail, on
-boundaries that it has computed before (which is reported apart, and costs a pass a photo and view,
-once). An epoch includes the measures on the photos set aside, here also those on 256 training
-photos. The first epoch of each side, in which TensorFlow compiles, is left out. Both sides take
-turns; the figure is the ratio of the medians. Needs three classes or more.
+both, with AdamW that spares biases, and the same rate, schedule and label smoothing; both have
+oneDNN. `fit` has the decoded photos in memory and goes through the whole network; this project goes
+through the tail, on boundaries that it has computed before (which is reported apart, and costs a
+pass a photo and view, once). An epoch includes the measures on the photos set aside, here also
+those on 256 training photos. The first epoch of each side, in which TensorFlow compiles, is left
+out. Both sides take turns; the figure is the ratio of the medians. Needs three classes or more.
 """
 
 import argparse
-import os
 import statistics
 import tempfile
 import time
@@ -20,11 +19,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
 import numpy as np
 
-from tlcore import backbones, boundary, dataset, finetune, head, looking
+from tlcore import backbones, boundary, dataset, finetune, hardware, head, looking
 from tlcore.backbones import cuts
 from tlcore.backbones.build import EMBEDDING, build
 from tlcore.config import DEFAULT_BACKBONE, TailConfig, TrainConfig
@@ -58,6 +55,7 @@ class _Measured:
 
 def main() -> None:
     """Runs both sides in turns and prints a table."""
+    hardware.configure_tensorflow(log_level=3)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE)

@@ -76,6 +76,7 @@ def _sealed_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras-home")))
         patch.setenv(HOME_VARIABLE, str(tmp_path_factory.mktemp("unnamed-workspace")))
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+        patch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # as `hardware.configure_tensorflow` has it
         yield
 
 

@@ -25,7 +25,7 @@ from typing import Any, Self
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tlcore import backbones, checks, dataset, examine, runs, spreadsheet
+from tlcore import backbones, checks, dataset, examine, hardware, runs, spreadsheet
 from tlcore.backbones import BackboneSpec
 from tlcore.checks import Issue
 from tlcore.config import TrainConfig
@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    hardware.configure_tensorflow(log_level=3)
     options = _parser().parse_args(argv)
     try:
         with _clean_stdout() as print_out:

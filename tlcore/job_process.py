@@ -20,7 +20,7 @@ from typing import Any, cast
 
 from filelock import Timeout
 
-from tlcore import backbones, cleaned, dataset, examine, jobs, rehearsal, versions, worker
+from tlcore import backbones, cleaned, dataset, examine, hardware, jobs, rehearsal, versions, worker
 from tlcore.archive import CutArchive, Skipped
 from tlcore.backbones import own
 from tlcore.errors import TLError
@@ -299,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("id")
     options = parser.parse_args(argv)
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    hardware.configure_tensorflow(log_level=2)
     if hasattr(os, "nice"):
         os.nice(_NICE)  # the server and a training come first
     perform(jobs.load(Workspace(options.workspace), options.id))

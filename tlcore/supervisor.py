@@ -17,7 +17,7 @@ from typing import Any, BinaryIO
 
 from filelock import Timeout
 
-from tlcore import backbones, jobs, runs
+from tlcore import backbones, hardware, jobs, runs
 from tlcore.backbones import speed
 from tlcore.errors import TLError
 from tlcore.events import Failed
@@ -266,7 +266,8 @@ class Supervisor:
 def _worker_environment() -> dict[str, str]:
     # Two malloc arenas keep the server small, and would hold up the many threads of TensorFlow.
     kept = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
-    return kept | {"TF_CPP_MIN_LOG_LEVEL": "2"}
+    hardware.configure_tensorflow(2, kept)
+    return kept
 
 
 def _own_group() -> dict[str, Any]:
