@@ -30,7 +30,7 @@ def size_of(run: Run) -> str:
 
 
 def keras_card(run: Run) -> None:
-    """Offers the Keras model, once it was opened again and gave the same answers."""
+    """Offers the Keras model, once it was read back and gave the same answers."""
     info = bundle.read_info(run.bundle)
     active = run.status().is_active and info.agreement is None
 
@@ -86,8 +86,8 @@ with st.container(horizontal=True, vertical_alignment="bottom"):
     st.title("Take it away", anchor=False, width="stretch")
     starting.run_picker(run, TAKE_AWAY.file)
 starting.lead(
-    "The file below was opened again and asked about photos set aside. You see whether it still "
-    "gives the same answers."
+    "The file below was read back and compared with the model on photos set aside. You see whether "
+    "it still gives the same answers."
 )
 with errors.shown(stop=True):
     keras_card(run)
