@@ -5,7 +5,6 @@ Nothing here needs the network: what would leave this computer meets a closed po
 
 from __future__ import annotations
 
-import gc
 import io
 import os
 import shutil
@@ -78,16 +77,6 @@ def _sealed_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
         patch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # as `hardware.configure_tensorflow` has it
         yield
-
-
-@pytest.fixture
-def frozen_heap() -> None:
-    """For tests that draw pages: garbage is not looked for in what there was before.
-
-    Where Keras is loaded, as in no server, Streamlit has it collect garbage after each drawing of
-    a page: beside TensorFlow that takes half a second.
-    """
-    gc.freeze()
 
 
 # Photos

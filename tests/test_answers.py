@@ -14,8 +14,6 @@ from streamlit.testing.v1 import AppTest
 from tlcore import bundle
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
-pytestmark = pytest.mark.usefixtures("frozen_heap")
-
 ROUTER = Path(__file__).parents[1] / "pages" / "_router.py"
 
 

@@ -17,8 +17,6 @@ from tlcore.dataset import Manifest
 from tlcore.runs import Run
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
-pytestmark = pytest.mark.usefixtures("frozen_heap")
-
 ROUTER = Path(__file__).parent.parent / "pages" / "_router.py"
 TUNED = TrainConfig(
     epochs=6,

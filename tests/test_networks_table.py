@@ -13,8 +13,6 @@ from tlcore.backbones import BACKBONES
 from tlcore.dataset import Manifest
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
-pytestmark = pytest.mark.usefixtures("frozen_heap")
-
 ROUTER = Path(__file__).parent.parent / "pages" / "_router.py"
 
 

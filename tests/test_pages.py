@@ -29,8 +29,6 @@ from tlcore.spreadsheet import csv_bytes
 from tlcore.sweeps import Sweep, SweepConfig
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
-pytestmark = pytest.mark.usefixtures("frozen_heap")
-
 ROOT = Path(__file__).parent.parent
 ROUTER = ROOT / "pages" / "_router.py"
 PAGES = ("home", "data", "train", "evaluate", "predict", "export", "runs")

@@ -26,8 +26,6 @@ from tlcore.decoded import DecodedCache
 from tlcore.looking import loader
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
-pytestmark = pytest.mark.usefixtures("frozen_heap")
-
 ROUTER = Path(__file__).parent.parent / "pages" / "_router.py"
 
 

@@ -18,8 +18,6 @@ from tlcore.job_process import perform
 from tlcore.jobs import Adoption, Job, RateSearch, SafetyTest
 from tlcore.workspace import HOME_VARIABLE, Workspace
 
-pytestmark = pytest.mark.usefixtures("frozen_heap")
-
 ROUTER = Path(__file__).parent.parent / "pages" / "_router.py"
 
 
