@@ -14,7 +14,7 @@ import hashlib
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -311,18 +311,26 @@ def _copied(path: Path, template: Template) -> tuple[str, Layers]:
     Raises:
         BundleError: It is damaged or no copy.
     """
+    # One after the other: the largest networks are there three times already while one is read.
     try:
-        ours, theirs = _parts(path), _parts(template.path)
-        head = _head(ours[_WEIGHTS], template.layers)
-        ours[_WEIGHTS] = _with_head(ours[_WEIGHTS], _head(theirs[_WEIGHTS], template.layers))
+        parts = _parts(template.path)
+        digest, other = _digest(parts), _head(parts[_WEIGHTS], template.layers)
+        parts = _parts(path)
+        head = _head(parts[_WEIGHTS], template.layers)
+        parts[_WEIGHTS] = _with_head(parts[_WEIGHTS], other)
     except (*_UNREADABLE, ValueError, KeyError) as error:
         raise _unopened(path, error) from error
-    if ours != theirs:
+    if _digest(parts) != digest:
         raise _unopened(path, ValueError("it differs from what was written"))
+    return digest, head
+
+
+def _digest(parts: Mapping[str, bytes]) -> str:
     digest = hashlib.sha256()
-    for name in sorted(theirs):
-        digest.update(theirs[name])
-    return digest.hexdigest(), head
+    for name in sorted(parts):
+        digest.update(f"{name} {len(parts[name])} ".encode())
+        digest.update(parts[name])
+    return digest.hexdigest()
 
 
 def _parts(path: Path) -> dict[str, bytes]:
