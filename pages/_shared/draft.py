@@ -50,7 +50,7 @@ HOWS: Mapping[str, How] = {
     "careful": How(
         mode="finetune",
         title="Careful",
-        caption="Then also tunes the last blocks of the network. Usually 3 points better or more, "
+        caption="Then also tunes the last blocks of the network. Usually 3 to 7 points better, "
         "takes minutes.",
     ),
     "textbook": How(
