@@ -20,12 +20,14 @@ from typing import Any
 
 import numpy as np
 import pytest
+from filelock import FileLock
 from PIL import Image
 from xdist.scheduler import LoadScopeScheduling
 
-from tlcore import backbones, dataset, keras_file, runs
+from tlcore import backbones, dataset, keras_file, looking, runs
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
+from tlcore.decoded import DecodedCache
 from tlcore.events import Event
 from tlcore.executors import InlineExecutor
 from tlcore.pipeline import Result
@@ -143,24 +145,67 @@ def two_kinds_zip(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def studio(tmp_path_factory: pytest.TempPathFactory) -> Workspace:
-    """A workspace that is ready to train with the default backbone."""
-    workspace = Workspace(tmp_path_factory.mktemp("studio"))
+def prepared(
+    tmp_path_factory: pytest.TempPathFactory, two_kinds_zip: Path, three_kinds_zip: Path
+) -> Workspace:
+    """The default backbone, converted, and what Keras says of the photos that many tests train on.
+
+    It is made once for all processes of a test run, and only copied from.
+    """
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+    workspace = Workspace(folder / "prepared")
+    with FileLock(folder / "prepared.lock"):
+        if not (workspace.root / "done").is_file():
+            _prepare(workspace, {1: two_kinds_zip, 3: three_kinds_zip})
+            (workspace.root / "done").touch()
+    return workspace
+
+
+def _prepare(workspace: Workspace, zips: Mapping[int, Path]) -> None:
     spec = backbones.find("efficientnet_lite0")
     weights = backbones.locate(spec)
     backbones.convert(spec, weights, workspace)
-    for units in (1, 3):  # two classes and three
-        layer = np.zeros((1280, units), np.float32), np.zeros(units, np.float32)
-        keras_file.write(workspace.root / "unused.keras", spec, weights, (layer,), workspace)
-    return workspace
+    rng = np.random.default_rng(0)
+    for units, path in zips.items():
+        photos = dataset.ingest(path, workspace)
+        layer = rng.normal(size=(1280, units)).astype(np.float32), np.zeros(units, np.float32)
+        file = workspace.root / "asked.keras"
+        keras_file.Asker().answers(
+            file,
+            keras_file.write(file, spec, weights, (layer,), workspace),
+            [photo.sha256 for photo in photos.photos],
+            looking.loader(workspace, photos.id, DecodedCache(workspace, spec.size)),
+            workspace,
+        )
+
+
+@pytest.fixture(scope="session")
+def new_workspace(prepared: Workspace) -> Callable[[Path], Workspace]:
+    """Makes a workspace in a folder that is ready to train with the default backbone."""
+
+    def make(folder: Path) -> Workspace:
+        workspace = Workspace(folder)
+        shutil.copytree(prepared.backbone_cache, workspace.backbone_cache, copy_function=os.link)
+        shutil.copytree(prepared.feature_cache, workspace.feature_cache)
+        return workspace
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def studio(
+    new_workspace: Callable[[Path], Workspace], tmp_path_factory: pytest.TempPathFactory
+) -> Workspace:
+    """A workspace that many tests share."""
+    return new_workspace(tmp_path_factory.mktemp("studio"))
 
 
 @pytest.fixture
-def new_studio(studio: Workspace, tmp_path: Path) -> Workspace:
-    """A workspace of its own for one test, with the converted backbone and nothing else."""
-    workspace = Workspace(tmp_path / "new-studio")
-    shutil.copytree(studio.backbone_cache, workspace.backbone_cache, copy_function=os.link)
-    return workspace
+def new_studio(new_workspace: Callable[[Path], Workspace], tmp_path: Path) -> Workspace:
+    """A workspace of its own for one test."""
+    return new_workspace(tmp_path / "new-studio")
 
 
 @pytest.fixture(scope="session")

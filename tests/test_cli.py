@@ -87,13 +87,13 @@ def everything(workspace: Workspace) -> list[str]:
 
 @pytest.fixture(scope="module")
 def story(
-    studio: Workspace, two_kinds_zip: Path, tmp_path_factory: pytest.TempPathFactory
+    new_workspace: Callable[[Path], Workspace],
+    two_kinds_zip: Path,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> tuple[Called, Path, Workspace]:
     """`train --json` as a process, on a folder with one bad photo among the good ones."""
     folder = tmp_path_factory.mktemp("cli")
-    workspace = Workspace(folder / "workspace")
-    (folder / "workspace" / "cache").mkdir(parents=True)
-    (folder / "workspace" / "cache" / "backbones").symlink_to(studio.backbone_cache)
+    workspace = new_workspace(folder / "workspace")
     source = folder / "photos"
     with zipfile.ZipFile(two_kinds_zip) as archive:
         archive.extractall(source)

@@ -35,9 +35,10 @@ Eventually = Callable[..., None]
 
 
 @pytest.fixture(scope="module")
-def place(studio: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Workspace]:
-    workspace = Workspace(tmp_path_factory.mktemp("worker") / "workspace")
-    shutil.copytree(studio.backbone_cache, workspace.backbone_cache, copy_function=os.link)
+def place(
+    new_workspace: Callable[[Path], Workspace], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Workspace]:
+    workspace = new_workspace(tmp_path_factory.mktemp("worker") / "workspace")
     yield workspace
     _end_workers(workspace)
 

@@ -95,11 +95,12 @@ class Server:
 
 
 @pytest.fixture(scope="session")
-def server(studio: Workspace, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def server(
+    new_workspace: Callable[[Path], Workspace], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
     """A server for all tests, whose network is converted already."""
     folder = tmp_path_factory.mktemp("server")
-    workspace = Workspace(folder / "workspace")
-    shutil.copytree(studio.backbone_cache, workspace.backbone_cache, copy_function=os.link)
+    workspace = new_workspace(folder / "workspace")
     server = Server(port=free_port(), workspace=workspace, log=folder / "server.log")
     server.start()
     yield server
