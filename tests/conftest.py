@@ -5,6 +5,7 @@ Nothing here needs the network: what would leave this computer meets a closed po
 
 from __future__ import annotations
 
+import functools
 import io
 import os
 import shutil
@@ -22,6 +23,8 @@ import numpy as np
 import pytest
 from filelock import FileLock
 from PIL import Image
+from streamlit.components.v2 import manifest_scanner
+from streamlit.runtime.scriptrunner import script_runner
 from xdist.scheduler import LoadScopeScheduling
 
 from tlcore import backbones, dataset, keras_file, looking, runs
@@ -78,6 +81,20 @@ def _sealed_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         patch.setenv(HOME_VARIABLE, str(tmp_path_factory.mktemp("unnamed-workspace")))
         patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
         patch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # as `hardware.configure_tensorflow` has it
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _quick_pages() -> Iterator[None]:
+    """Spares pages two thirds of their time, which goes to what their server never does.
+
+    Where Keras is loaded, as other tests have done here, Streamlit clears its session and collects
+    all garbage after each drawing. And each `AppTest` looks for components in all packages.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(script_runner, "_clean_problem_modules", lambda: None)
+        scanned = functools.cache(manifest_scanner.scan_component_manifests)
+        patch.setattr(manifest_scanner, "scan_component_manifests", scanned)
         yield
 
 
