@@ -45,7 +45,7 @@ class _Row:
 
 def main() -> None:
     """Trains what is asked for and prints a table."""
-    hardware.configure_tensorflow(log_level=3)
+    hardware.configure_libraries(log_level=3)
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("photos", type=Path, nargs="+")
     parser.add_argument("--seeds", type=int, default=5)

@@ -55,7 +55,7 @@ class _Measured:
 
 def main() -> None:
     """Runs both sides in turns and prints a table."""
-    hardware.configure_tensorflow(log_level=3)
+    hardware.configure_libraries(log_level=3)
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("photos", type=Path)
     parser.add_argument("--backbone", default=DEFAULT_BACKBONE)

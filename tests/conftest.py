@@ -27,7 +27,7 @@ from streamlit.components.v2 import manifest_scanner
 from streamlit.runtime.scriptrunner import script_runner
 from xdist.scheduler import LoadScopeScheduling
 
-from tlcore import backbones, dataset, keras_file, looking, runs
+from tlcore import backbones, dataset, hardware, keras_file, looking, runs
 from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest
 from tlcore.decoded import DecodedCache
@@ -79,8 +79,10 @@ def _sealed_surroundings(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
             patch.setenv(name, "127.0.0.1,localhost")
         patch.setenv("KERAS_HOME", str(tmp_path_factory.mktemp("keras-home")))
         patch.setenv(HOME_VARIABLE, str(tmp_path_factory.mktemp("unnamed-workspace")))
-        patch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
-        patch.setenv("TF_ENABLE_ONEDNN_OPTS", "1")  # as `hardware.configure_tensorflow` has it
+        configured: dict[str, str] = {}
+        hardware.configure_libraries(log_level=3, environment=configured)
+        for name, value in configured.items():
+            patch.setenv(name, value)
         yield
 
 

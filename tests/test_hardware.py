@@ -16,6 +16,19 @@ from tlcore.events import Warned
 from tlcore.hardware import Gpu, Portions, frozen_pass_engine
 from tlcore.workspace import Workspace
 
+# How libraries compute
+
+
+def test_what_a_person_has_set_for_the_libraries_stays() -> None:
+    environment = {"TF_ENABLE_ONEDNN_OPTS": "0"}
+    hardware.configure_libraries(2, environment)
+    assert environment == {
+        "TF_ENABLE_ONEDNN_OPTS": "0",
+        "TF_CPP_MIN_LOG_LEVEL": "2",
+        "OMP_WAIT_POLICY": "passive",
+    }
+
+
 # The processor and the memory
 
 

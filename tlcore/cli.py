@@ -74,7 +74,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     Returns:
         The exit code.
     """
-    hardware.configure_tensorflow(log_level=3)
+    hardware.configure_libraries(log_level=3)
     options = _parser().parse_args(argv)
     try:
         with _clean_stdout() as print_out:

@@ -299,7 +299,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--workspace", type=Path, required=True)
     parser.add_argument("id")
     options = parser.parse_args(argv)
-    hardware.configure_tensorflow(log_level=2)
+    hardware.configure_libraries(log_level=2)
     if hasattr(os, "nice"):
         os.nice(_NICE)  # the server and a training come first
     perform(jobs.load(Workspace(options.workspace), options.id))

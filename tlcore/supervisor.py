@@ -266,7 +266,7 @@ class Supervisor:
 def _worker_environment() -> dict[str, str]:
     # Two malloc arenas keep the server small, and would hold up the many threads of TensorFlow.
     kept = {name: value for name, value in os.environ.items() if name != "MALLOC_ARENA_MAX"}
-    hardware.configure_tensorflow(2, kept)
+    hardware.configure_libraries(2, kept)
     return kept
 
 
