@@ -162,6 +162,21 @@ def test_settings_of_one_s_own_begin_with_the_preset_in_view(
     assert chosen(app, home) == TrainConfig(views=6, augment=wanted)
 
 
+def test_a_field_that_a_preset_has_filled_no_longer_heeds_what_the_browser_says_late(
+    home: Workspace, photos: Manifest
+) -> None:
+    """It sends what its fields held until it has heard that they are gone."""
+    app = opened(photos)
+    variation(app).set_value("strong").run()
+    variation(app).set_value("custom").run()
+    field = number(app, "Rotation, in degrees")
+    assert (field.value, field.key is None) == (30, False)
+    variation(app).set_value("light").run()
+    app.session_state[field.key] = 30.0
+    app.run()
+    assert chosen(app, home).augment == PRESETS["light"]
+
+
 def test_careful_varies_photos_by_a_preset_and_shows_no_field_of_it(
     home: Workspace, photos: Manifest
 ) -> None:

@@ -21,6 +21,8 @@ CUSTOM, UNVARIED = "custom", "none"
 USUAL_VIEWS = 6
 _DRAFT = "draft"
 _TABLE = "table"
+# How often a setting was changed by something else than its field.
+_FILLED = "filled"
 _PARTS = ("augment", "tail")
 
 
@@ -85,7 +87,7 @@ class Draft:
     def __init__(self, name: str, start: TrainConfig) -> None:
         self.name = name
         self._start = start
-        begun = {**_fields(start), **_choices_of(start), _TABLE: 0}
+        begun = {**_fields(start), **_choices_of(start), _TABLE: 0, _FILLED: {}}
         self._values: dict[str, Any] = st.session_state.setdefault(f"{_DRAFT}_{name}", begun)
         self._take_typed()
 
@@ -108,11 +110,16 @@ class Draft:
         return key
 
     def _key(self, setting: str) -> str:
-        return f"{setting.replace('.', '_')}_{self.name}"
+        times = self._values[_FILLED].get(setting, 0)
+        return f"{setting.replace('.', '_')}_{self.name}_{times}"
 
     def put(self, values: Mapping[str, Any]) -> None:
         """Changes settings, and what their fields show."""
+        filled = self._values[_FILLED]
         for setting, value in values.items():
+            if st.session_state.get(self._key(setting)) != value:
+                # A field anew: what a browser sends of one that is gone would count as typed.
+                filled[setting] = filled.get(setting, 0) + 1
             self._values[setting] = value
             st.session_state[self.key(setting)] = value
 
