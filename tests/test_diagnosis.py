@@ -144,6 +144,19 @@ def test_both_lines_flat_are_done() -> None:
     assert told([(0.95 * loss, loss, 0.9) for loss in losses], phase="tail").advice is None
 
 
+def test_a_loss_next_to_nothing_is_done_though_it_still_falls() -> None:
+    rows = [(max(0.0, 0.5**i - 1e-6), 0.5**i if i < 30 else 0.0, 1.0) for i in range(1, 41)]
+    found = told(rows, planned=40)
+    assert (found.kind, found.since) == ("done", 10)
+    assert found.advice is None  # nothing is left that tuning could mend
+
+
+def test_an_epoch_of_tuning_is_named_as_one() -> None:
+    losses = [1.0, 0.6, 0.4, 0.31, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
+    found = told([(0.95 * loss, loss, 0.9) for loss in losses], phase="tail")
+    assert found.sentence == "It stopped improving at tuning epoch 5: more epochs gain nothing."
+
+
 @pytest.mark.parametrize("odd", range(10))
 def test_one_odd_epoch_does_not_decide(odd: int) -> None:
     rows = list(falling(12))

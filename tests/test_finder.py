@@ -34,7 +34,15 @@ def test_a_tenth_of_the_rate_with_the_lowest_loss_is_suggested() -> None:
     assert lowest == pytest.approx(0.0433, rel=0.01)
     assert finding.suggestion == 0.004
     assert finding.sentence == (
-        "A learning rate of 0.004 is a good start: a tenth of 0.04, beyond which the loss rises."
+        "A learning rate of 0.004 is a good start: a tenth of 0.04, where the loss is lowest."
+    )
+
+
+def test_of_many_rates_at_which_the_loss_is_as_low_the_lowest_counts() -> None:
+    finding = judge(RATES, np.concatenate([np.linspace(2, 0, 61), np.linspace(1e-4, 0, 40)]))
+    assert finding.suggestion == 0.005
+    assert finding.sentence == (
+        "A learning rate of 0.005 is a good start: a tenth of 0.05, where the loss is lowest."
     )
 
 

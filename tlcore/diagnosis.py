@@ -14,7 +14,8 @@ stuck: After 8 epochs neither loss nor accuracy of the photos set aside is bette
 overfitting: The photos set aside stopped improving and the training went on: its loss fell by a
     tenth or more since, and either lies below 70 % of the other or saw that one rise by 5 %.
 done: The photos set aside stopped improving, and so did the training.
-improving: The best of the last epochs is better than the best before by 1 % or more.
+improving: The best of the last epochs is better than the best before by 1 % or more. What is less
+    than a thousandth of the loss of guessing is no difference.
 
 The loss of guessing is ln(classes): that of a model that gives each class the same probability.
 """
@@ -45,7 +46,7 @@ FIRST_EPOCHS = 5
 _STUCK_EPOCHS = 8
 _RECENT = 8
 _JUMP, _JUMP_OF_GUESSING = 0.2, 0.05
-_BETTER = 0.01
+_BETTER, _NOTHING = 0.01, 0.001
 _WORSE = 0.05
 _WENT_ON = 0.9
 _GAP = 0.7
@@ -245,8 +246,19 @@ class _Curves:
 
         The first within 1 %: the very lowest would move on with each tiny step.
         """
-        enough = (1 + _BETTER) * min(self.smooth_aside)
+        least = min(self.smooth_aside)
+        enough = least + max(_BETTER * least, self.nothing)
         return next(i for i, loss in enumerate(self.smooth_aside) if loss <= enough)
+
+    @property
+    def nothing(self) -> float:
+        """A loss, or a difference of losses, that makes no difference."""
+        return _NOTHING * self.guessing
+
+    @property
+    def unit(self) -> str:
+        """What its epochs are called."""
+        return "tuning epoch" if self.is_tail else "epoch"
 
     @property
     def is_guessing(self) -> bool:
@@ -343,7 +355,7 @@ def _is_stuck(curves: _Curves) -> Diagnosis | None:
 def _is_improving(curves: _Curves) -> bool:
     recent = max(3, curves.count // 5)
     now, before = min(curves.smooth_aside[-recent:]), min(curves.smooth_aside[:-recent])
-    return now <= (1 - _BETTER) * before
+    return before - now >= max(_BETTER * before, curves.nothing)
 
 
 def _memorises(curves: _Curves) -> Diagnosis | None:
@@ -351,14 +363,15 @@ def _memorises(curves: _Curves) -> Diagnosis | None:
     aside, train = curves.smooth_aside, curves.smooth_train
     went_on = train[-1] <= _WENT_ON * train[lowest]
     rose = aside[-1] - aside[lowest] >= max(_WORSE * aside[lowest], _BETTER * curves.guessing)
-    stays = not _is_improving(curves) and train[-1] <= _GAP * aside[-1]
+    is_behind = aside[-1] > curves.nothing and train[-1] <= _GAP * aside[-1]
+    stays = is_behind and not _is_improving(curves)
     long_ago = curves.count - 1 - lowest >= 2
     if not (went_on and long_ago and (rose or stays)):
         return None
     since = curves.epochs[min(curves.count - 1, lowest + 1)]
     return Diagnosis(
         kind="overfitting",
-        sentence=f"It started to memorise at epoch {since}. From there the dashed line goes on "
+        sentence=f"It started to memorise at {curves.unit} {since}. From there the dashed line goes on "
         "and the solid one does not.",
         since=since,
         advice=ADVICE["more_variation"],
@@ -371,9 +384,9 @@ def _is_done(curves: _Curves) -> Diagnosis | None:
     since = curves.epochs[curves.lowest]
     return Diagnosis(
         kind="done",
-        sentence=f"It stopped improving at epoch {since}: more epochs gain nothing.",
+        sentence=f"It stopped improving at {curves.unit} {since}: more epochs gain nothing.",
         since=since,
-        advice=None if curves.is_tail else ADVICE["tune"],
+        advice=None if curves.is_tail or curves.accuracy[-1] == 1 else ADVICE["tune"],
     )
 
 

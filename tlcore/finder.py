@@ -30,6 +30,9 @@ _DIVERGED = 4.0
 _SAFETY = 0.1
 # A fall below this share of the first loss is noise.
 _FALL = 0.02
+# What differs by less than this share of it is equally low: photos that are easily told apart are
+# so at many rates, of which the lowest is the safest.
+_EQUAL = 0.001
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,10 +61,9 @@ class Finding:
                 "At no learning rate did the loss fall. Look for mixed-up labels, or set dropout "
                 "and penalties lower."
             )
-        lowest = self.rates[int(np.argmin(self.losses))]
         return (
-            f"A learning rate of {self.suggestion:g} is a good start: a tenth of {lowest:.1g}, "
-            "beyond which the loss rises."
+            f"A learning rate of {self.suggestion:g} is a good start: a tenth of "
+            f"{self.suggestion / _SAFETY:g}, where the loss is lowest."
         )
 
     def to_json(self) -> dict[str, Any]:
@@ -165,7 +167,7 @@ def _smoothed(losses: np.ndarray) -> np.ndarray:
 
 
 def _suggestion(rates: np.ndarray, smooth: np.ndarray) -> float | None:
-    lowest = int(np.argmin(smooth))
+    lowest = int(np.argmax(smooth <= smooth.min() + _EQUAL * smooth[0]))
     if not smooth[lowest] < smooth[0] * (1 - _FALL):
         return None
     return float(f"{rates[lowest - 1] * _SAFETY:.1g}")

@@ -31,9 +31,7 @@ _CGROUP = Path("/sys/fs/cgroup")
 _NVIDIA_DRIVER = Path("/proc/driver/nvidia/version")
 
 
-def configure_libraries(
-    log_level: int, environment: MutableMapping[str, str] = os.environ
-) -> None:
+def configure_libraries(log_level: int, environment: MutableMapping[str, str] = os.environ) -> None:
     """Says how TensorFlow and scikit-learn are to compute; before they are imported.
 
     TensorFlow uses oneDNN unasked only where a processor has instructions for neural networks. On
