@@ -286,6 +286,30 @@ def test_a_model_from_before_is_still_there_when_going_on_is_cancelled(photos, n
     assert any("still there and can be used" in each.value for each in opened(run).markdown)
 
 
+@pytest.mark.parametrize(
+    ("why", "said"),
+    [
+        ("minutes", " The time budget of 5 min was used up at tuning epoch 3 of 10."),
+        ("patience", " It ended at tuning epoch 3 of 10: 4 epochs in a row were no better."),
+        ("done", ""),
+    ],
+)
+def test_a_run_that_ended_before_its_last_epoch_says_why(photos, new_run, why, said) -> None:
+    config = replace(TUNED, minutes=5.0, patience=4)
+    ended = replace(JUDGED, ending=why), moved("pack", 0, 0)
+    lead = opened(a_run(photos, new_run, *TAIL, *ended, config=config)).markdown[0].value
+    assert lead == (
+        "Measured on 8 photos it never learned from. With so few, the true figure lies between "
+        f"40 and 90 %.{said}"
+    )
+
+
+def test_a_stop_is_told_while_its_model_is_packed(photos, new_run) -> None:
+    app = opened(a_run(photos, new_run, *TAIL, replace(JUDGED, ending="stopped")))
+    assert app.title[0].value == "Stopped early: right on 6 of 8 new photos"
+    assert app.markdown[0].value.startswith("Stopped at tuning epoch 3; the best so far")
+
+
 def test_a_run_without_a_model_is_not_said_to_have_done_no_epoch(photos, new_run) -> None:
     app = opened(a_run(photos, new_run, *TAIL, events.Cancelled(epoch=3, phase="tail")))
     words = " ".join(each.value for each in app.markdown)

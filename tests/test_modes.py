@@ -334,6 +334,7 @@ def test_time_that_is_up_while_copies_are_looked_at_ends_the_training(
     settings = dataclasses.replace(config, views=2, augment=TEXTBOOK, seed=5)
     trained(place, photos, settings, tmp_path / "run", on_event=said.append)
     assert [e.epoch for e in said if isinstance(e, EpochEnded)] == [1]
+    assert [e.ending for e in said if isinstance(e, Evaluated)] == ["minutes"]
     assert isinstance(said[-1], Finished)
 
 

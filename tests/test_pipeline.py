@@ -189,6 +189,7 @@ def test_a_stop_while_training_keeps_the_best_epoch(
     assert result is not None and result.stopped
     assert names(said)[-4:] == ["evaluate", "evaluated", "pack", "cancelled"]
     assert said[-1] == Cancelled(epoch=3, time=said[-1].time)
+    assert [event.ending for event in said if isinstance(event, Evaluated)] == ["stopped"]
     assert (tmp_path / "bundle" / "model.keras").is_file()
     assert result.best_epoch <= 3
 

@@ -11,8 +11,8 @@ import pytest
 
 from tlcore import progress
 from tlcore.checkpoint import Checkpoint
-from tlcore.events import EpochEnded
-from tlcore.progress import Arrays, Ending, Progress, never
+from tlcore.events import Ending, EpochEnded
+from tlcore.progress import Arrays, Progress, never
 
 
 class Counter:

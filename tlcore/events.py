@@ -22,6 +22,8 @@ RunStage = Literal[
     "prepare", "decode", "features", "train", "views", "boundary", "tune", "evaluate", "pack"
 ]
 Phase = Literal["head", "tail"]
+# Why a phase of a training ended; see `head.Trained`.
+Ending = Literal["done", "patience", "minutes", "diverged", "stopped"]
 _PHASES: tuple[Phase, ...] = ("head", "tail")
 JobStage = Literal["intake", "measure", "look", "checks", "map", "export"]
 Stage = RunStage | JobStage
@@ -138,6 +140,7 @@ class Evaluated(Event):
         correct, total: Counts behind it.
         best_epoch: The epoch whose weights were kept, from 1.
         best_phase: The phase it belongs to.
+        ending: Why the training ended, its last phase if there are two.
     """
 
     type: ClassVar[str] = "evaluated"
@@ -147,6 +150,7 @@ class Evaluated(Event):
     total: int
     best_epoch: int
     best_phase: Phase = "head"
+    ending: Ending = "done"
 
 
 @dataclass(frozen=True, kw_only=True)

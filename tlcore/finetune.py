@@ -33,10 +33,10 @@ from tlcore.augment.mixing import mix, mix_draws
 from tlcore.boundary import Source
 from tlcore.checkpoint import Checkpoint
 from tlcore.config import TailConfig, TrainConfig
-from tlcore.events import EpochEnded, Warned
+from tlcore.events import Ending, EpochEnded, Warned
 from tlcore.hardware import Portions
 from tlcore.head import Layers, epoch_order, paired, probabilities, thinned
-from tlcore.progress import Arrays, Ending, Progress
+from tlcore.progress import Arrays, Progress
 from tlcore.tail_step import TailStep, forward, layers_of
 from tlcore.weighing import class_weights
 

@@ -18,8 +18,8 @@ import numpy as np
 from tlcore import progress
 from tlcore.checkpoint import Checkpoint
 from tlcore.config import TrainConfig
-from tlcore.events import EpochEnded
-from tlcore.progress import Arrays, Ending, Progress
+from tlcore.events import Ending, EpochEnded
+from tlcore.progress import Arrays, Progress
 from tlcore.weighing import class_weights
 
 if TYPE_CHECKING:

@@ -21,10 +21,9 @@ from tlcore.config import TrainConfig
 from tlcore.dataset import Manifest, photo_file
 from tlcore.decoded import DecodedCache
 from tlcore.errors import ConfigError, RunError
-from tlcore.events import Event, Phase, Stage, StageMoved, Warned
+from tlcore.events import Ending, Event, Phase, Stage, StageMoved, Warned
 from tlcore.head import HeadData, Layers, Trained
 from tlcore.manifest import Split
-from tlcore.progress import Ending
 from tlcore.supply import Supply
 from tlcore.tuning import Lesson, Network
 from tlcore.workspace import Workspace

@@ -204,6 +204,7 @@ def _tell_result(job: Job, model: Model, evaluation: Evaluation) -> None:
             total=evaluation.total,
             best_epoch=model.epoch,
             best_phase=model.phase,
+            ending=model.ending,
         )
     )
 

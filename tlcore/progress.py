@@ -6,14 +6,13 @@ import itertools
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 
 from tlcore.checkpoint import Checkpoint, Saved
-from tlcore.events import EpochEnded
+from tlcore.events import Ending, EpochEnded
 
-Ending = Literal["done", "patience", "minutes", "diverged", "stopped"]
 Arrays = tuple[np.ndarray, ...]
 
 

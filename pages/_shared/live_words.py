@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from _shared import queue, results
 from _shared.scene import LEARNING, Scene
-from _shared.wording import about, count, counted, ordinal, percent, plain, span
+from _shared.wording import about, count, counted, duration, ordinal, percent, plain, span
 from tlcore import runs
 from tlcore.events import Evaluated, RunStatus
 from tlcore.runs import Run
@@ -32,7 +32,7 @@ def title(scene: Scene, share: float) -> tuple[str, str, str]:
         return "This run stopped early", _kept(status), "Stopped early"
     if result:
         tab = f"Done: {percent(result.accuracy, result.total)}"
-        done = "Stopped early" if status.state == "cancelled" else "Done"
+        done = "Stopped early" if _was_stopped(scene, result) else "Done"
         return f"{done}: right on {results.of_new_photos(result)}", _measured(scene, result), tab
     if status.state == "cancelled":
         lead = "Stopped before the first epoch: there is no model yet. "
@@ -54,17 +54,35 @@ def _kept(status: RunStatus) -> str:
     return "It had not looked at any photo yet. Your photos and settings are still here."
 
 
+def _was_stopped(scene: Scene, result: Evaluated) -> bool:
+    return scene.status.state == "cancelled" or result.ending == "stopped"
+
+
 def _measured(scene: Scene, result: Evaluated) -> str:
     figure = "With so few, the true figure" if result.total < _MANY else "The true figure"
     words = (
         f"Measured on {counted(result.total, 'photo')} it never learned from. {figure} lies "
         f"between {span(result.interval, result.total, 'and')} %."
     )
-    if scene.status.state == "cancelled" and scene.status.epochs:
+    if not scene.status.epochs:
+        return words
+    if _was_stopped(scene, result):
         best = f"{scene.epoch_word(result.best_phase)} {result.best_epoch}"
         kept = f"the best so far, {best}, is kept and can be used"
         return f"Stopped at {scene.last_epoch}; {kept}. {words}"
-    return words
+    return words + _early(scene, result)
+
+
+def _early(scene: Scene, result: Evaluated) -> str:
+    """Says why a run ended before its last epoch."""
+    config = scene.run.config
+    at = f"{scene.last_epoch} of {count(scene.planned(scene.status.epochs[-1].phase))}"
+    if result.ending == "minutes":
+        return f" The time budget of {duration(60 * config.minutes)} was used up at {at}."
+    if result.ending == "patience":
+        rows = counted(config.patience, "epoch")
+        return f" It ended at {at}: {rows} in a row were no better."
+    return ""
 
 
 def sentence(scene: Scene) -> str:
