@@ -865,7 +865,11 @@ def test_a_place_in_line_has_its_ending(number: int, words: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "total", "words"), [(0.894, 200, "89 %"), (0.8872, 1000, "88.7 %")]
+    ("share", "total", "words"),
+    [
+        *((0.894, 200, "89 %"), (0.8872, 1000, "88.7 %"), (1.0, 9, "100 %"), (0.0, 9, "0 %")),
+        *((0.905, 200, "91 %"), (0.285, 200, "29 %"), (0.88645, 2000, "88.6 %")),
+    ],
 )
 def test_a_share_is_no_finer_than_its_count_allows(share: float, total: int, words: str) -> None:
     assert wording.percent(share, total) == words

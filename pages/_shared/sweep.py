@@ -495,6 +495,8 @@ def _parallel(sweep: Sweep, rows: pd.DataFrame, found: Verdict) -> dict[str, Any
     """Returns the chart: an axis for each setting that was varied, and one for the result."""
     judged = rows.dropna(subset=["accuracy"])
     axes = [*(_axis(sweep, rows, name) for name in sweep.varied), _right_axis(judged)]
+    # Centred, a long name would begin outside of the chart.
+    axes[0]["nameTextStyle"] = {"align": "left"}
     columns = [_places(sweep, judged, name) for name in sweep.varied]
     columns.append([round(100 * float(value), 1) for value in judged["accuracy"]])
     near: list[dict[str, Any]] = []

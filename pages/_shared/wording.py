@@ -6,6 +6,7 @@ import html
 import re
 import unicodedata
 from collections.abc import Sequence
+from decimal import ROUND_HALF_UP, Decimal
 
 _PUNCTUATION = re.compile(r"([\\`*_{}\[\]()#+\-.!|~><&$\"'^=])")
 # Markdown on a page turns these into icons, links and addresses even when escaped.
@@ -60,7 +61,10 @@ def counted(number: int, one: str, many: str | None = None) -> str:
 
 def number_of_percent(share: float, total: int) -> str:
     """Returns "89", or "88.7" where `total` photos are enough to tell."""
-    return f"{100 * share:.{1 if total >= _MANY else 0}f}"
+    digits = 1 if total >= _MANY else 0
+    # Halves are rounded up, as tables are by a browser; 12 digits hide that 0.285 is not 285/1000.
+    exact = Decimal(f"{100 * share:.12g}")
+    return str(exact.quantize(Decimal(1).scaleb(-digits), ROUND_HALF_UP))
 
 
 def percent(share: float, total: int = 0) -> str:
