@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -32,6 +33,7 @@ _LEARNING_RATES = (0.0003, 0.001, 0.003, 0.01)
 _VIEWS = (0, 1, 2, 4, 8)
 _BLOCKS = (1, 2, 3, 4)
 _COMBINATIONS, _CHANCE = "grid", "random"
+_NAME_WIDTH = 12
 _ORDERS = {_COMBINATIONS: "All combinations", _CHANCE: "Some, by chance"}
 # Textbook is another recipe of the same mode.
 _WAYS = {how.mode: how.title for name, how in HOWS.items() if name != "textbook"}
@@ -495,8 +497,10 @@ def _parallel(sweep: Sweep, rows: pd.DataFrame, found: Verdict) -> dict[str, Any
     """Returns the chart: an axis for each setting that was varied, and one for the result."""
     judged = rows.dropna(subset=["accuracy"])
     axes = [*(_axis(sweep, rows, name) for name in sweep.varied), _right_axis(judged)]
-    # Centred, a long name would begin outside of the chart.
-    axes[0]["nameTextStyle"] = {"align": "left"}
+    for axis in axes:  # on a phone, a long name would reach the next one
+        axis["name"] = textwrap.fill(axis["name"], _NAME_WIDTH)
+        axis["nameTextStyle"] = {"lineHeight": 15}
+    axes[0]["nameTextStyle"]["align"] = "left"  # centred, it would begin outside of the chart
     columns = [_places(sweep, judged, name) for name in sweep.varied]
     columns.append([round(100 * float(value), 1) for value in judged["accuracy"]])
     near: list[dict[str, Any]] = []
@@ -514,7 +518,7 @@ def _parallel(sweep: Sweep, rows: pd.DataFrame, found: Verdict) -> dict[str, Any
         "parallel": {
             "left": 44,
             "right": 56,
-            "top": 46,
+            "top": 56,
             "bottom": 20,
             "parallelAxisDefault": {
                 "nameGap": 18,
