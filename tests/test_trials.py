@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -155,6 +157,25 @@ def test_a_test_that_a_person_stops_stays_stopped_until_it_is_asked_for(
     labelled(app, "Try again").click()
     redrawn(app)
     assert job.status().state == "queued"
+
+
+@pytest.mark.parametrize(("begun", "then"), [("textbook", "unmirrored"), ("light", "custom")])
+def test_a_flip_that_makes_one_class_of_another_is_switched_off_with_one_press(
+    home: Workspace, photos: Manifest, begun: str, then: str
+) -> None:
+    app = opened(photos, TrainConfig(views=2, augment=PRESETS[begun]))
+    [job] = trials(home)
+    found = {"transform": "horizontal_flip", "sentence": "Left looks like right."}
+    job.findings.write_text(
+        json.dumps({"findings": [found, found], "can_tell": True, "statement": "Tried."})
+    )
+    job.log.append(Finished(seconds={}))
+    labelled(redrawn(app), "Do not mirror them").click()
+    redrawn(app)
+    [group] = [each for each in app.button_group if each.label == "Vary the photos"]
+    assert group.value == then
+    wanted = replace(PRESETS[begun], horizontal_flip=False)
+    assert heeded(wanted) in [each.request.augment for each in trials(home)]
 
 
 def test_findings_that_are_gone_are_no_exception(home: Workspace, photos: Manifest) -> None:

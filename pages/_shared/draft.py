@@ -210,6 +210,16 @@ class Draft:
             self.put({"views": USUAL_VIEWS})
         self.put({"variation": variation})
 
+    def vary(self, changes: Mapping[str, Any]) -> None:
+        """Changes settings of the variation, which may then be another preset, or none."""
+        self._take_typed()
+        self.put({f"augment.{name}": value for name, value in changes.items()})
+        augment = {name: self._values[name] for name in _AUGMENT}
+        presets = (
+            n for n, preset in PRESETS.items() if _prefixed("augment", preset.to_json()) == augment
+        )
+        self.put({"variation": next(presets, CUSTOM)})
+
     def begun_with(self, setting: str) -> Any:
         """Returns the value that a setting had at first."""
         return _fields(self._start)[setting]

@@ -68,7 +68,7 @@ def ask(dataset: Manifest) -> Asked:
         return Asked(spec=spec, draft=draft, config=None, problem=problem)
     with copies:
         variation.preview(dataset, config, spec.size)
-        trials.safety(dataset, config)
+        trials.safety(dataset, config, draft)
     if uses(config, "learning_rate"):
         with rates:
             trials.learning_rate(dataset, config, draft)

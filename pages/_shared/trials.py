@@ -46,7 +46,15 @@ _SCALING_WORDS = {
 }
 
 
-def safety(dataset: Manifest, config: TrainConfig) -> None:
+# What to press against a finding, and the setting that it switches off.
+_REMEDIES = {
+    "horizontal_flip": ("Do not mirror them", "horizontal_flip"),
+    "vertical_flip": ("Do not turn them upside down", "vertical_flip"),
+    "both_flips": ("Do not turn them upside down", "vertical_flip"),
+}
+
+
+def safety(dataset: Manifest, config: TrainConfig, draft: Draft) -> None:
     """Says whether copies keep the class of their photo; looks into it where nobody has yet."""
     augment = heeded(config.augment)
     if not config.views or not extremes(augment):
@@ -62,7 +70,11 @@ def safety(dataset: Manifest, config: TrainConfig) -> None:
         if not is_stopping:
             st.session_state[asked] = wanted
         _watched(
-            job, "Looking whether copies keep their class", "pictures", _say_safety, key="safety"
+            job,
+            "Looking whether copies keep their class",
+            "pictures",
+            lambda found: _say_safety(found, draft),
+            key="safety",
         )
 
 
@@ -70,10 +82,19 @@ def _tests_the_same_photos(wanted: SafetyTest) -> Callable[[Request], bool]:
     return lambda other: isinstance(other, SafetyTest) and other.dataset_id == wanted.dataset_id
 
 
-def _say_safety(found: Any) -> None:
+def _say_safety(found: Any, draft: Draft) -> None:
     findings = found["findings"]
     for finding in findings[:_MOST_FINDINGS]:
         st.warning(plain(finding["sentence"], 300), icon=":material/warning:")
+    ways = [_REMEDIES[each["transform"]] for each in findings if each["transform"] in _REMEDIES]
+    for label, setting in dict.fromkeys(ways):
+        st.button(
+            label,
+            icon=":material/flip:",
+            on_click=draft.vary,
+            args=({setting: False},),
+            key=f"without_{setting}",
+        )
     is_safe = found["can_tell"] and not findings
     more = len(findings) - _MOST_FINDINGS
     words = f"{count(more)} more like these. " if more > 0 else ""
