@@ -371,8 +371,8 @@ def _memorises(curves: _Curves) -> Diagnosis | None:
     since = curves.epochs[min(curves.count - 1, lowest + 1)]
     return Diagnosis(
         kind="overfitting",
-        sentence=f"It started to memorise at {curves.unit} {since}. From there the dashed line goes "
-        "on and the solid one does not.",
+        sentence=f"It started to memorise at {curves.unit} {since}. From there the dashed line "
+        "goes on and the solid one does not.",
         since=since,
         advice=ADVICE["more_variation"],
     )
