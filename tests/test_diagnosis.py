@@ -180,6 +180,11 @@ def test_a_loss_that_is_no_number_is_said_at_once() -> None:
     assert found.kind == "learning_rate_too_high"
 
 
+def test_a_flat_line_at_guessing_does_not_jump() -> None:
+    rows = [(math.log(5) + 0.0001 * i, math.log(5), 0.2) for i in range(1, 31)]
+    assert told(rows).kind == "stuck"
+
+
 def test_two_classes_are_measured_against_their_own_guessing() -> None:
     rows = [(0.69, 0.70, 0.5)] * 9
     found = diagnose(epochs_of(rows), classes=2, planned=30)

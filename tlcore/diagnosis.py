@@ -6,8 +6,8 @@ first that holds is told:
 
 learning_rate_too_high: A loss is no number; or in the last 8 epochs the training loss jumped up
     twice, by a fifth of itself and by 5 % of the loss of guessing; or it rose above both that and
-    its first value; or the first epochs named many photos right and still had a higher loss on
-    those set aside than guessing has.
+    its first value by 1 % of that; or the first epochs named many photos right and still had a
+    higher loss on those set aside than guessing has.
 learning_rate_too_low: The training loss falls in nearly every epoch, about as fast as at the
     beginning, but at this pace will be above half of the loss of guessing at the last epoch.
 stuck: After 8 epochs neither loss nor accuracy of the photos set aside is better than guessing.
@@ -311,7 +311,8 @@ def _jumps(curves: _Curves) -> Diagnosis | None:
         later - earlier > max(least, _JUMP * earlier)
         for earlier, later in itertools.pairwise(recent)
     )
-    rises = curves.smooth_train[-1] > max(curves.guessing, curves.smooth_train[0])
+    before = max(curves.guessing, curves.smooth_train[0])
+    rises = curves.smooth_train[-1] > before + _BETTER * curves.guessing
     if jumps >= 2 or rises:
         return _too_high(curves, "The curve jumps: the learning rate is probably too high.")
     early = statistics.median(curves.aside[:FIRST_EPOCHS])
