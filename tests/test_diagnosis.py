@@ -153,8 +153,16 @@ def test_a_loss_next_to_nothing_is_done_though_it_still_falls() -> None:
 
 def test_an_epoch_of_tuning_is_named_as_one() -> None:
     losses = [1.0, 0.6, 0.4, 0.31, 0.3, 0.3, 0.3, 0.3, 0.3, 0.3]
-    found = told([(0.95 * loss, loss, 0.9) for loss in losses], phase="tail")
-    assert found.sentence == "It stopped improving at tuning epoch 5: more epochs gain nothing."
+    tail = epochs_of([(0.95 * loss, loss, 0.9) for loss in losses], "tail")
+    sentences = [
+        found.sentence
+        for epochs in (epochs_of(falling(3)) + tail, tail)  # from nothing, there is no head's
+        if (found := diagnose(epochs, classes=5, planned=30)) is not None
+    ]
+    assert sentences == [
+        "It stopped improving at tuning epoch 5: more epochs gain nothing.",
+        "It stopped improving at epoch 5: more epochs gain nothing.",
+    ]
 
 
 @pytest.mark.parametrize("odd", range(10))

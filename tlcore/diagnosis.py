@@ -201,6 +201,7 @@ class _Curves:
         chance: Share right by guessing.
         planned: Epochs that the phase is to have.
         is_tail: Whether the tail trains.
+        unit: What its epochs are called.
     """
 
     epochs: tuple[int, ...]
@@ -213,6 +214,7 @@ class _Curves:
     chance: float
     planned: int
     is_tail: bool
+    unit: str
 
     @classmethod
     def of(cls, epochs: Sequence[EpochEnded], classes: int, planned: int) -> _Curves:
@@ -230,6 +232,7 @@ class _Curves:
             chance=1 / max(2, classes),
             planned=planned,
             is_tail=phase == "tail",
+            unit="tuning epoch" if phase == "tail" and len(own) < len(epochs) else "epoch",
         )
 
     @property
@@ -254,11 +257,6 @@ class _Curves:
     def nothing(self) -> float:
         """A loss, or a difference of losses, that makes no difference."""
         return _NOTHING * self.guessing
-
-    @property
-    def unit(self) -> str:
-        """What its epochs are called."""
-        return "tuning epoch" if self.is_tail else "epoch"
 
     @property
     def is_guessing(self) -> bool:
