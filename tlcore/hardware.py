@@ -37,8 +37,9 @@ def configure_libraries(log_level: int, environment: MutableMapping[str, str] = 
     TensorFlow uses oneDNN unasked only where a processor has instructions for neural networks. On
     two cores without, a step of training MobileNetV2 or ResNet50 was 1.4 to 1.9 times as fast with
     it. The threads of OpenMP, which scikit-learn's t-SNE runs on, wait for each other at full load
-    unless told otherwise: the map of 1,000 photos took 21 s beside other programs on two cores, and
-    8 s since they sleep; 4 s either way on an idle computer. What the person has set stays.
+    unless told otherwise. Since they sleep, the map of 1,000 photos takes 9 s instead of 25 on two
+    cores beside three busy programs, and 4.5 s instead of 3.7 on an idle computer. What the person
+    has set stays.
 
     Args:
         log_level: Of TensorFlow, from 0 for everything to 3 for fatal errors.
